@@ -1,0 +1,131 @@
+"""What training does to a photo: which square of it is seen, turned and mirrored, and how its pixels are changed."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.crop import region_of
+from pipeline.skeleton import Skeleton
+
+BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strongly to change photos. Fractions are of all samples unless said otherwise."""
+
+    scale: float = 0.3  # the person's region is scaled by exp(uniform(-scale, scale))
+    shift: float = 0.12  # and moved by up to this part of its side
+    rotation_deg: float = 25.0  # standard deviation, cut at twice this
+    rotated: float = 0.7  # fraction that is turned at all
+    wide: float = 0.15  # fraction seen from afar, anywhere in the crop: what searching a frame meets
+    close: float = 0.1  # fraction cut close, most of the body outside: half bodies, and crops with nobody
+    blurred: float = 0.2  # fraction blurred, or shrunk and enlarged
+    noisy: float = 0.2  # fraction with sensor noise
+    compressed: float = 0.2  # fraction put through JPEG of low quality
+    occluded: float = 0.35  # fraction with a patch over a part of the person
+
+
+def _square(rng: np.random.Generator, points: np.ndarray, config: AugmentConfig) -> tuple[np.ndarray, float]:
+    """Centre and side of the square to look at."""
+    region = region_of(points)
+    centre, side = np.array([region.x, region.y]), region.side
+    draw = rng.random()
+    if draw < config.wide:
+        side *= np.exp(rng.uniform(np.log(1.3), np.log(3.2)))
+        free = (side - region.side * 0.8) / 2  # how far the person may be from the middle and still be inside
+        return centre + rng.uniform(-free, free, 2), side
+    if draw < config.wide + config.close:
+        side *= rng.uniform(0.35, 0.85)
+        return points[rng.integers(len(points))] + rng.uniform(-0.4, 0.4, 2) * side, side
+    side *= np.exp(rng.uniform(-config.scale, config.scale))
+    return centre + rng.uniform(-config.shift, config.shift, 2) * side, side
+
+
+def _matrix(centre: np.ndarray, side: float, size: int, *, degrees: float, mirrored: bool) -> np.ndarray:
+    """2x3 map from photo to crop pixels: turned about the centre, scaled, mirrored."""
+    angle = np.deg2rad(degrees)
+    linear = size / side * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    if mirrored:
+        linear[0] *= -1
+    return np.concatenate([linear, ((size - 1) / 2 - linear @ centre)[:, None]], 1)
+
+
+def _colour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Contrast, brightness, gain of each channel, gamma and at times no colour at all, as one table per channel."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    gamma = np.exp(rng.uniform(-0.35, 0.35))
+    contrast, brightness = np.exp(rng.uniform(-0.35, 0.35)), rng.uniform(-0.15, 0.15)
+    gains = np.exp(rng.normal(0, 0.08, 3))
+    if rng.random() < 0.07:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    table = (levels[:, None] ** gamma - 0.5) * contrast * gains + 0.5 + brightness
+    return cv2.LUT(image, (table.clip(0, 1) * 255).astype(np.uint8)[:, None, :])
+
+
+def _degrade(rng: np.random.Generator, image: np.ndarray, config: AugmentConfig) -> np.ndarray:
+    """Blur, noise and compression as cameras and video make them."""
+    size = image.shape[0]
+    if rng.random() < config.blurred:
+        if rng.random() < 0.5:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8) * size / 128)
+        else:
+            small = int(size * rng.uniform(0.3, 0.8))
+            image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+    if rng.random() < config.noisy:
+        noise = rng.normal(0, rng.uniform(2, 14), image.shape)
+        image = (image + noise).clip(0, 255).astype(np.uint8)
+    if rng.random() < config.compressed:
+        quality = int(rng.integers(15, 60))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return image
+
+
+def _occlude(rng: np.random.Generator, image: np.ndarray, points: np.ndarray, patch: np.ndarray) -> None:
+    """Cover a part of the person, in place, with a plain colour or a piece of another photo."""
+    size = image.shape[0]
+    width, height = (rng.uniform(0.08, 0.3, 2) * size).astype(int) + 1
+    middle = points[rng.integers(len(points))] + rng.normal(0, 0.08 * size, 2)
+    x0, y0 = (middle - (width / 2, height / 2)).clip(0, size - 1).astype(int)
+    target = image[y0 : y0 + height, x0 : x0 + width]
+    if rng.random() < 0.5:
+        target[:] = rng.integers(0, 256, 3)
+    else:
+        corner_x, corner_y = rng.integers(0, [max(patch.shape[1] - width, 1), max(patch.shape[0] - height, 1)])
+        piece = patch[corner_y : corner_y + height, corner_x : corner_x + width]
+        target[:] = cv2.resize(piece, (target.shape[1], target.shape[0]))
+
+
+def augmented_crop(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    xy: np.ndarray,
+    labelled: np.ndarray,
+    *,
+    skeleton: Skeleton,
+    size: int,
+    config: AugmentConfig,
+    other: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One training sample from one photo.
+
+    image (H, W, 3) uint8 BGR; xy (J, 2) photo pixels; labelled (J,) bool; `other` any other photo, for occluders.
+    Returns the crop (size, size, 3) uint8 BGR, xy (J, 2) crop pixels (may lie outside the crop), labelled (J,).
+    """
+    centre, side = _square(rng, xy[labelled], config)
+    turned = rng.random() < config.rotated
+    degrees = float(np.clip(rng.normal(0, config.rotation_deg), -2 * config.rotation_deg, 2 * config.rotation_deg))
+    mirrored = bool(rng.random() < 0.5)
+    matrix = _matrix(centre, side, size, degrees=degrees if turned else 0.0, mirrored=mirrored)
+    border = BORDERS[rng.integers(len(BORDERS))]
+    fill = rng.integers(0, 256, 3).tolist() if rng.random() < 0.5 else (0, 0, 0)
+    flags = cv2.INTER_AREA if size < side / 2 else cv2.INTER_LINEAR
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border, borderValue=fill)
+    points = xy @ matrix[:, :2].T + matrix[:, 2]
+    if mirrored:
+        points, labelled = points[list(skeleton.flip)], labelled[list(skeleton.flip)]
+    crop = _colour(rng, crop)
+    if rng.random() < config.occluded:
+        _occlude(rng, crop, points[labelled], other)
+    return _degrade(rng, crop, config), points.astype(np.float32), labelled

@@ -1,0 +1,31 @@
+"""How good a detector is: PCK on labelled photos, each person seen in the region around its own labels."""
+
+import numpy as np
+
+from hourglass.data import PhotoSet
+from hourglass.metrics import correct, pck, torso_length
+from hourglass.predict import Detector
+from pipeline.crop import region_of
+
+BATCH = 64
+
+
+def predict_photos(detector: Detector, photos: PhotoSet, *, flip_test: bool) -> np.ndarray:
+    """Joints (N, J, 2) in photo pixels, found in the region around each photo's labelled joints (person-centric)."""
+    size, found = detector.input_size, []
+    for start in range(0, len(photos), BATCH):
+        rows = range(start, min(start + BATCH, len(photos)))
+        regions = [region_of(photos.xy[row][photos.labelled[row]]) for row in rows]
+        crops = np.stack([region.cut(photos.read(row), size) for row, region in zip(rows, regions, strict=True)])
+        xy, _ = detector.crops(crops, flip_test=flip_test)
+        found += [region.to_frame(points, size) for region, points in zip(regions, xy, strict=True)]
+    return np.stack(found)
+
+
+def evaluate_pck(detector: Detector, photos: PhotoSet, *, flip_test: bool, threshold: float = 0.2) -> dict[str, object]:
+    """PCK@threshold in percent over the labelled joints; keys 'limbs', 'mean', 'per_joint'."""
+    predicted = predict_photos(detector, photos, flip_test=flip_test)
+    length = torso_length(photos.xy, photos.labelled, photos.skeleton)
+    hits = correct(predicted, photos.xy, length, threshold=threshold)
+    counted = photos.labelled & np.isfinite(length)[:, None]
+    return pck(hits, counted, photos.skeleton)

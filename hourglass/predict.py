@@ -1,0 +1,99 @@
+"""From a crop, or a region of a frame, to joints: the trained detector ready for use."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hourglass.codec import Codec, to_crop
+from hourglass.model import HourglassConfig, StackedHourglass
+from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from pipeline.crop import BOX_MARGIN, Region
+from pipeline.errors import CheckpointError
+from pipeline.skeleton import Skeleton, get_skeleton
+
+KIND = "hourglass"
+ARCH = "stacked-hourglass"
+PIXEL_MEAN, PIXEL_SCALE = 0.45, 0.25  # of RGB values between 0 and 1
+
+
+def to_input(crops: np.ndarray | Tensor) -> Tensor:
+    """Crops (N, S, S, 3) uint8 BGR as the network's input (N, 3, S, S) float32 RGB, channels last in memory."""
+    pixels = torch.as_tensor(crops).permute(0, 3, 1, 2).flip(1).float()
+    return ((pixels / 255 - PIXEL_MEAN) / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def predict_maps(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
+    """Maps (N, J, S/4, S/4) of the last stack for images (N, 3, S, S).
+
+    With `flip`, a skeleton's flip order, the maps are the mean over the image and its mirror image (flip test).
+    """
+    maps = codec.maps(model(images)[-1])
+    if flip is None:
+        return maps
+    mirrored = codec.maps(model(images.flip(-1).contiguous(memory_format=torch.channels_last))[-1])
+    return (maps + mirrored.flip(-1)[:, list(flip)]) / 2
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained hourglass with what its weights file says about it."""
+
+    model: StackedHourglass
+    codec: Codec
+    skeleton: Skeleton
+    device: torch.device
+    meta: dict[str, object]
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Detector":
+        """Read a weights file; CheckpointError if it is not a sound hourglass checkpoint."""
+        checkpoint = load_checkpoint(path, KIND)
+        try:
+            model = StackedHourglass(HourglassConfig(**checkpoint.config))
+            codec = Codec(**checkpoint.meta["codec"])
+            skeleton = get_skeleton(checkpoint.meta["skeleton"])
+        except (TypeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
+        load_state(model, checkpoint, path)
+        model = model.to(device=device, memory_format=torch.channels_last).eval()
+        return cls(model, codec, skeleton, device, checkpoint.meta)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square crop that the network takes, pixels."""
+        return self.model.config.input_size
+
+    def crops(self, crops: np.ndarray, *, flip_test: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Joints of crops (N, S, S, 3) uint8 BGR: positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
+        images = to_input(crops).to(self.device)
+        maps = predict_maps(self.model, self.codec, images, self.skeleton.flip if flip_test else None)
+        xy, score = self.codec.decode(maps)
+        return to_crop(xy).cpu().numpy(), score.cpu().numpy()
+
+    def regions(
+        self, image: np.ndarray, regions: Sequence[Region], *, flip_test: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joints in regions of one frame (H, W, 3) uint8 BGR: positions (N, J, 2) in frame pixels, scores (N, J)."""
+        size = self.input_size
+        crops = np.stack([region.cut(image, size) for region in regions])
+        xy, score = self.crops(crops, flip_test=flip_test)
+        return np.stack([region.to_frame(p, size) for region, p in zip(regions, xy, strict=True)]), score
+
+
+def save_detector(
+    path: Path, model: StackedHourglass, *, codec: Codec, skeleton: Skeleton, provenance: dict[str, object]
+) -> None:
+    """Write a detector's weights file with everything needed to use it."""
+    meta = {
+        "skeleton": skeleton.name,
+        "codec": asdict(codec),
+        "crop": {"margin": BOX_MARGIN, "outside": "black"},
+        "pixels": {"order": "rgb", "mean": PIXEL_MEAN, "scale": PIXEL_SCALE},
+        "provenance": provenance,
+    }
+    save_checkpoint(path, Checkpoint(KIND, ARCH, asdict(model.config), meta, model.state_dict()))

@@ -1,0 +1,138 @@
+"""Weights files: everything needed to use a trained network, in one safetensors file that executes nothing.
+
+The header of the file carries one JSON text under the key `posecli`: format version, kind and architecture, the
+network's own configuration, what its input and output mean, where it comes from, and a SHA-256 over all tensors.
+Optimiser state does not belong here; it has a resume file of its own.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pipeline.errors import CheckpointError, OutputError
+
+FORMAT_VERSION = 1
+HEADER_KEY = "posecli"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network on disk.
+
+    kind     'hourglass' or 'lifter'
+    arch     name in the registry of that kind
+    config   fields of the architecture's config class, plain JSON types
+    meta     what the tensors do not say, plain JSON types: skeleton, codec and crop convention, normalisation
+             statistics, input source, provenance (data hashes, command, seed, metrics, versions)
+    tensors  name -> tensor, as in the module's state dict
+    """
+
+    kind: str
+    arch: str
+    config: dict[str, Any]
+    meta: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place on success and vanishes on failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors, in order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write a checkpoint, floating-point tensors as `dtype`, to a temporary name first.
+
+    Raises OutputError if the file cannot be written.
+    """
+    stored = {
+        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in checkpoint.tensors.items()
+    }
+    header = {
+        "version": FORMAT_VERSION,
+        "kind": checkpoint.kind,
+        "arch": checkpoint.arch,
+        "config": checkpoint.config,
+        "meta": checkpoint.meta,
+        "sha256": digest(stored),
+    }
+    with replacing(path) as temporary:
+        save_file(stored, temporary, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+
+
+def load_checkpoint(path: Path, kind: str) -> Checkpoint:
+    """Read and verify a checkpoint; floating-point tensors come as float32 on the CPU.
+
+    Raises CheckpointError if the file is missing, damaged, not ours, of a later format, or of another kind.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header_text = (file.metadata() or {}).get(HEADER_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable weights file ({error}); fetch or train it again") from error
+    if header_text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of posecli; import it with its own tool first")
+    header = _parse_header(path, header_text)
+    if header["kind"] != kind:
+        raise CheckpointError(f"{path}: expected weights of a {kind}, got those of a {header['kind']}")
+    actual = digest(tensors)
+    if actual != header["sha256"]:
+        raise CheckpointError(f"{path}: damaged: expected sha256 {header['sha256']}, got {actual}; fetch it again")
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    return Checkpoint(kind, header["arch"], header["config"], header["meta"], floats)
+
+
+def _parse_header(path: Path, text: str) -> dict[str, Any]:
+    expected = {"version": int, "kind": str, "arch": str, "config": dict, "meta": dict, "sha256": str}
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged header; fetch it again") from error
+    if not isinstance(header, dict) or any(not isinstance(header.get(k), t) for k, t in expected.items()):
+        raise CheckpointError(f"{path}: damaged header: expected the fields {', '.join(expected)}; fetch it again")
+    if header["version"] > FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format {header['version']}, this posecli reads {FORMAT_VERSION}; update posecli")
+    return header
+
+
+def load_state(module: torch.nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Put a checkpoint's tensors into a module, strictly; CheckpointError that names both sides on a mismatch."""
+    expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    given = {name: tuple(t.shape) for name, t in checkpoint.tensors.items()}
+    if expected != given:
+        name = next(n for n in sorted({*expected, *given}) if expected.get(n) != given.get(n))
+        raise CheckpointError(
+            f"{path}: {checkpoint.arch} expects {name} of shape {expected.get(name, 'none')}, "
+            f"the file has {given.get(name, 'none')}"
+        )
+    module.load_state_dict(checkpoint.tensors)

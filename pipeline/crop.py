@@ -1,0 +1,68 @@
+"""The square region of a frame that the detector looks at, and the exact way there and back.
+
+An integer coordinate is the centre of a pixel, so resizing by a factor s maps p to (p + 0.5) * s - 0.5. A crop of
+N pixels covers a region of side S around its centre c: crop = (frame - c) * N / S + (N - 1) / 2.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BOX_MARGIN = 1.25  # side of a person's region over the longer side of the joints' bounding box
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square of a frame: centre (x, y) and side, in frame pixels."""
+
+    x: float
+    y: float
+    side: float
+
+    def to_crop(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Frame points (..., 2) in pixels of the crop of `size` x `size`."""
+        return (points - (self.x, self.y)) * (size / self.side) + (size - 1) / 2
+
+    def to_frame(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Crop points (..., 2) in pixels of the frame: the exact inverse of `to_crop`."""
+        return (points - (size - 1) / 2) * (self.side / size) + (self.x, self.y)
+
+    def cut(self, image: np.ndarray, size: int) -> np.ndarray:
+        """The region of an image (H, W, 3) uint8 as a crop (size, size, 3); outside the image it is black."""
+        scale = size / self.side
+        shift = (size - 1) / 2
+        matrix = np.array([[scale, 0, shift - scale * self.x], [0, scale, shift - scale * self.y]])
+        if scale < 0.5:
+            return self._cut_small(image, size)
+        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+
+    def _cut_small(self, image: np.ndarray, size: int) -> np.ndarray:
+        """Like `cut` for strong shrinking: the image is averaged down first, as bilinear sampling would skip pixels."""
+        factor = size / self.side
+        left, top = (int(np.floor(c - self.side / 2)) for c in (self.x, self.y))
+        right, bottom = (int(np.ceil(c + self.side / 2)) + 1 for c in (self.x, self.y))
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        if x1 <= x0 or y1 <= y0:
+            return np.zeros((size, size, 3), image.dtype)
+        new_size = max(round((x1 - x0) * factor), 1), max(round((y1 - y0) * factor), 1)
+        small = cv2.resize(image[y0:y1, x0:x1], new_size, interpolation=cv2.INTER_AREA)
+        sx, sy = new_size[0] / (x1 - x0), new_size[1] / (y1 - y0)
+        # crop pixel -> frame pixel -> pixel of the shrunken part, all with centres at integers
+        step, shift = self.side / size, (size - 1) / 2
+        inverse = np.array(
+            [
+                [step * sx, 0, (self.x - shift * step - x0 + 0.5) * sx - 0.5],
+                [0, step * sy, (self.y - shift * step - y0 + 0.5) * sy - 0.5],
+            ]
+        )
+        return cv2.warpAffine(small, inverse, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:
+    """The square region around points (N, 2): centred on their bounding box, its longer side times `margin`."""
+    low, high = points.min(0), points.max(0)
+    centre = (low + high) / 2
+    side = max(float((high - low).max()), 1.0) * margin
+    return Region(float(centre[0]), float(centre[1]), side)
