@@ -13,7 +13,9 @@ BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strongly to change photos. Fractions are of all samples unless said otherwise."""
+    """How strongly to change photos. Fractions are of all samples unless said otherwise. The defaults are strong:
+    right for hundreds of epochs. See `AUGMENTATIONS`.
+    """
 
     scale: float = 0.3  # the person's region is scaled by exp(uniform(-scale, scale))
     shift: float = 0.12  # and moved by up to this part of its side
@@ -21,10 +23,21 @@ class AugmentConfig:
     rotated: float = 0.7  # fraction that is turned at all
     wide: float = 0.15  # fraction seen from afar, anywhere in the crop: what searching a frame meets
     close: float = 0.1  # fraction cut close, most of the body outside: half bodies, and crops with nobody
+    colour: float = 1.0  # strength of the changes of gamma, contrast, brightness and channel gains
     blurred: float = 0.2  # fraction blurred, or shrunk and enlarged
     noisy: float = 0.2  # fraction with sensor noise
     compressed: float = 0.2  # fraction put through JPEG of low quality
     occluded: float = 0.35  # fraction with a patch over a part of the person
+
+
+# By name. A short run, or the end of a long one, learns more from photos that look like photos.
+AUGMENTATIONS: dict[str, AugmentConfig] = {
+    "strong": AugmentConfig(),
+    "light": AugmentConfig(
+        scale=0.25, shift=0.08, rotation_deg=15.0, rotated=0.6, wide=0.1, close=0.06,
+        colour=0.6, blurred=0.1, noisy=0.07, compressed=0.1, occluded=0.12,
+    ),
+}  # fmt: skip
 
 
 def _square(rng: np.random.Generator, points: np.ndarray, config: AugmentConfig) -> tuple[np.ndarray, float]:
@@ -52,13 +65,13 @@ def _matrix(centre: np.ndarray, side: float, size: int, *, degrees: float, mirro
     return np.concatenate([linear, ((size - 1) / 2 - linear @ centre)[:, None]], 1)
 
 
-def _colour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _colour(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
     """Contrast, brightness, gain of each channel, gamma and at times no colour at all, as one table per channel."""
     levels = np.arange(256, dtype=np.float32) / 255
-    gamma = np.exp(rng.uniform(-0.35, 0.35))
-    contrast, brightness = np.exp(rng.uniform(-0.35, 0.35)), rng.uniform(-0.15, 0.15)
-    gains = np.exp(rng.normal(0, 0.08, 3))
-    if rng.random() < 0.07:
+    gamma = np.exp(strength * rng.uniform(-0.35, 0.35))
+    contrast, brightness = np.exp(strength * rng.uniform(-0.35, 0.35)), strength * rng.uniform(-0.15, 0.15)
+    gains = np.exp(strength * rng.normal(0, 0.08, 3))
+    if rng.random() < 0.07 * strength:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     table = (levels[:, None] ** gamma - 0.5) * contrast * gains + 0.5 + brightness
     return cv2.LUT(image, (table.clip(0, 1) * 255).astype(np.uint8)[:, None, :])
@@ -125,7 +138,7 @@ def augmented_crop(
     points = xy @ matrix[:, :2].T + matrix[:, 2]
     if mirrored:
         points, labelled = points[list(skeleton.flip)], labelled[list(skeleton.flip)]
-    crop = _colour(rng, crop)
+    crop = _colour(rng, crop, config.colour)
     if rng.random() < config.occluded:
         _occlude(rng, crop, points[labelled], other)
     return _degrade(rng, crop, config), points.astype(np.float32), labelled

@@ -1,5 +1,7 @@
 """How good a detector is: PCK on labelled photos, each person seen in the region around its own labels."""
 
+from typing import Any
+
 import numpy as np
 
 from hourglass.data import PhotoSet
@@ -22,10 +24,18 @@ def predict_photos(detector: Detector, photos: PhotoSet, *, flip_test: bool) -> 
     return np.stack(found)
 
 
-def evaluate_pck(detector: Detector, photos: PhotoSet, *, flip_test: bool, threshold: float = 0.2) -> dict[str, object]:
+def evaluate_pck(detector: Detector, photos: PhotoSet, *, flip_test: bool, threshold: float = 0.2) -> dict[str, Any]:
     """PCK@threshold in percent over the labelled joints; keys 'limbs', 'mean', 'per_joint'."""
     predicted = predict_photos(detector, photos, flip_test=flip_test)
     length = torso_length(photos.xy, photos.labelled, photos.skeleton)
     hits = correct(predicted, photos.xy, length, threshold=threshold)
     counted = photos.labelled & np.isfinite(length)[:, None]
     return pck(hits, counted, photos.skeleton)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures as text, a line per joint; `result` has 'images' and 'pck@0.2' as `evaluate_pck` gives it."""
+    scores = result["pck@0.2"]
+    rows = [*scores["per_joint"].items(), ("12 limb joints", scores["limbs"]), ("all joints", scores["mean"])]
+    lines = [f"PCK@0.2 of the torso's diagonal, person-centric, {result['images']} images, percent"]
+    return "\n".join([*lines, *(f"{name:<16}{value:>7.1f}" for name, value in rows)])

@@ -1,5 +1,7 @@
 """Percentage of correct keypoints (PCK), as the published detectors are compared by."""
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
@@ -24,7 +26,7 @@ def correct(predicted: np.ndarray, true: np.ndarray, length: np.ndarray, *, thre
     return distance <= threshold * length[:, None]
 
 
-def pck(hits: np.ndarray, counted: np.ndarray, skeleton: Skeleton) -> dict[str, object]:
+def pck(hits: np.ndarray, counted: np.ndarray, skeleton: Skeleton) -> dict[str, Any]:
     """Percentages from hits (N, J) over the counted joints (N, J) bool.
 
     'per_joint' by name, 'mean' over the joints of the skeleton, 'limbs' over the 12 limb joints: means of the

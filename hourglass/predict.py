@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class Detector:
     codec: Codec
     skeleton: Skeleton
     device: torch.device
-    meta: dict[str, object]
+    meta: dict[str, Any]
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Detector":
@@ -86,7 +87,7 @@ class Detector:
 
 
 def save_detector(
-    path: Path, model: StackedHourglass, *, codec: Codec, skeleton: Skeleton, provenance: dict[str, object]
+    path: Path, model: StackedHourglass, *, codec: Codec, skeleton: Skeleton, provenance: dict[str, Any]
 ) -> None:
     """Write a detector's weights file with everything needed to use it."""
     meta = {

@@ -7,10 +7,9 @@ not depend on the length of the run, a run may be made longer or shorter while i
 import json
 import logging
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from hourglass.data import PhotoSet, fingerprint, hold_back, read_photos
 from hourglass.evaluate import evaluate_pck
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Detector, save_detector, to_input
-from pipeline.checkpoint import replacing
+from pipeline.atomic import check_writable, replacing
 from pipeline.errors import CheckpointError, DataError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class TrainConfig:
 
     data: tuple[str, ...]  # sets, each KIND:PATH
     out: Path  # weights file; the log and the resume file stand beside it
-    model: HourglassConfig
+    model: HourglassConfig  # its number of joints is that of the sets' skeleton
     codec: Codec = Codec()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     hold_back: int = 1000  # photos of the last set kept out of training, for validation
@@ -51,6 +50,17 @@ class TrainConfig:
     precision: str = "float32"  # or "bfloat16": the network's own arithmetic; loss and weights stay float32
     save_every: int = 500  # steps between resume files
     evaluate_every: int = 2000  # steps between validations
+    threads: int = 0  # of each process on a CPU; 0: all
+
+    @property
+    def resume_file(self) -> Path:
+        """Where the state of the run is kept, beside the weights."""
+        return self.out.with_suffix(".resume.pt")
+
+    @property
+    def log_file(self) -> Path:
+        """One JSON line per validation."""
+        return self.out.with_suffix(".jsonl")
 
 
 class Samples:
@@ -107,14 +117,13 @@ class State:
     optimiser: torch.optim.AdamW
     step: int = 0
 
-    def save(self, path: Path, config: TrainConfig) -> None:
+    def save(self, path: Path) -> None:
         """Write the resume file, to a temporary name first."""
         content = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-            "network": asdict(config.model),
         }
         with replacing(path) as temporary:
             torch.save(content, temporary)
@@ -158,9 +167,14 @@ def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> No
             kept.copy_(new)
 
 
-def _step(state: State, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], config: TrainConfig) -> float:
+def _step(
+    state: State, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, config: TrainConfig, rate: float
+) -> float:
     """One update: the loss is the mean over stacks (intermediate supervision)."""
     images, xy, labelled = batch
+    network.train()
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
     with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         stacks = network(images)
     loss = torch.stack([config.codec.loss(maps, xy, labelled) for maps in stacks]).mean()
@@ -177,13 +191,13 @@ def _step(state: State, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
 def load_sets(config: TrainConfig) -> tuple[list[PhotoSet], PhotoSet]:
     """The training sets, and the photos of the last one that are held back for validation."""
     sets = [read_photos(spec) for spec in config.data]
-    if len({photos.skeleton.name for photos in sets}) > 1 or len(sets[0].skeleton) != config.model.joints:
-        raise DataError("the sets do not share one skeleton with as many joints as the network")
+    if len({photos.skeleton.name for photos in sets}) > 1:
+        raise DataError(f"the sets label different joints: {', '.join(photos.skeleton.name for photos in sets)}")
     rest, held = hold_back(sets[-1], config.hold_back, seed=config.seed)
     return [*sets[:-1], rest], held
 
 
-def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dict[str, object]) -> dict[str, object]:
+def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dict[str, Any]) -> dict[str, Any]:
     """What the weights file says about where it comes from."""
     recipe = {k: v for k, v in asdict(config).items() if k not in ("data", "out", "model", "codec")}
     samples = state.step * config.batch
@@ -197,7 +211,7 @@ def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dic
     }
 
 
-def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, object]:
+def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, Any]:
     """Measure the averaged network on the held-back photos and write it out."""
     detector = Detector(state.average, config.codec, held.skeleton, torch.device("cpu"), {})
     pck = evaluate_pck(detector, held, flip_test=False)
@@ -211,50 +225,79 @@ def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: Pho
     return pck
 
 
-def _steps(state: State, total: int, *, show: bool) -> Iterator[tqdm]:
-    with tqdm(total=total, initial=state.step, unit="step", disable=not show, dynamic_ncols=True) as bar:
-        while state.step < total:
-            yield bar
-            bar.update()
+@dataclass(frozen=True)
+class Processes:
+    """The processes that share a run: this one's rank, and how many there are (1 unless torchrun started us)."""
+
+    rank: int
+    world: int
+
+    @classmethod
+    def from_environment(cls) -> "Processes":
+        """As torchrun says in the environment; joins the group if there is one."""
+        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if world > 1:
+            dist.init_process_group("gloo")
+        return cls(rank, world)
+
+    def leave(self) -> None:
+        """Wait for the others and leave the group."""
+        if self.world > 1:
+            dist.barrier()
+            dist.destroy_process_group()
 
 
 def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     """Train a detector and return the path of its weights.
 
-    Under torchrun the batch is shared among the processes. Raises DataError for a set in the wrong layout and
-    CheckpointError for a resume file that does not fit.
+    Under torchrun the batch is shared among the processes. Ctrl-C saves the state first. Raises DataError for a set
+    in the wrong layout, OutputError if `config.out` cannot be written, CheckpointError for a resume file that does
+    not fit.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
-        dist.init_process_group("gloo")
+    check_writable(config.out)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     sets, held = load_sets(config)
+    config = replace(config, model=config.model.with_joints(len(held.skeleton)))
     samples = Samples(sets, config)
-    total = int(config.epochs * (len(samples) // config.batch))
     state = _new_state(config)
-    resume_file = config.out.with_suffix(".resume.pt")
     if resume:
-        state.load(resume_file)
-    network = nn.parallel.DistributedDataParallel(state.model) if world > 1 else state.model
-    log = config.out.with_suffix(".jsonl")
-    started, since, losses = time.perf_counter(), state.step, []
-    for bar in _steps(state, total, show=rank == 0):
-        rate = learning_rate(config, state.step, total)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        network.train()
-        losses.append(_step(state, network, samples.batch(state.step, rank=rank, world=world), config))
-        if rank == 0 and (state.step % config.evaluate_every == 0 or state.step == total):
-            pck = _validate(state, config, sets, held)
-            seconds = time.perf_counter() - started
-            row = {"step": state.step, "loss": float(np.mean(losses)), "rate": rate, "pck": pck}
-            row["images_per_s"] = (state.step - since) * config.batch / seconds
-            with log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            losses.clear()
-            bar.set_postfix(loss=f"{row['loss']:.3f}", pck=f"{pck['limbs']:.1f}")
-        if rank == 0 and (state.step % config.save_every == 0 or state.step == total):
-            state.save(resume_file, config)
-    if world > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+        state.load(config.resume_file)
+    processes = Processes.from_environment()
+    try:
+        _train(state, samples, held, config=config, processes=processes)
+    except KeyboardInterrupt:
+        if processes.rank == 0:
+            state.save(config.resume_file)
+            logger.warning("stopped at step %d; go on with the same command and --resume", state.step)
+        raise
+    processes.leave()
     return config.out
+
+
+def _train(state: State, samples: Samples, held: PhotoSet, *, config: TrainConfig, processes: Processes) -> None:
+    """The loop: from the state's step to the end of the run."""
+    network = nn.parallel.DistributedDataParallel(state.model) if processes.world > 1 else state.model
+    total = int(config.epochs * (len(samples) // config.batch))
+    first = processes.rank == 0
+    losses: list[float] = []
+    with tqdm(total=total, initial=state.step, unit="step", disable=not first, dynamic_ncols=True) as bar:
+        while state.step < total:
+            rate = learning_rate(config, state.step, total)
+            batch = samples.batch(state.step, rank=processes.rank, world=processes.world)
+            losses.append(_step(state, network, batch, config=config, rate=rate))
+            last = state.step == total
+            if first and (last or state.step % config.evaluate_every == 0):
+                row = {"step": state.step, "loss": float(np.mean(losses)), "rate": rate}
+                row["pck@0.2"] = _validate(state, config, samples.sets, held)
+                _log(config.log_file, row)
+                losses.clear()
+                bar.set_postfix(loss=f"{row['loss']:.3f}", pck=f"{row['pck@0.2']['limbs']:.1f}")
+            if first and (last or state.step % config.save_every == 0):
+                state.save(config.resume_file)
+            bar.update()
+
+
+def _log(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -7,18 +7,16 @@ Optimiser state does not belong here; it has a resume file of its own.
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from pipeline.errors import CheckpointError, OutputError
+from pipeline.atomic import cannot_write, replacing
+from pipeline.errors import CheckpointError
 
 FORMAT_VERSION = 1
 HEADER_KEY = "posecli"
@@ -43,19 +41,6 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place on success and vanishes on failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def digest(tensors: dict[str, torch.Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of the tensors, in order of their names."""
     total = hashlib.sha256()
@@ -69,12 +54,9 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
     """Write a checkpoint, floating-point tensors as `dtype`, to a temporary name first.
 
-    Raises OutputError if the file cannot be written.
+    A tensor with values beyond the range of `dtype` keeps its own. Raises OutputError if the file cannot be written.
     """
-    stored = {
-        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in checkpoint.tensors.items()
-    }
+    stored = {name: _narrowed(tensor.detach().cpu(), dtype).contiguous() for name, tensor in checkpoint.tensors.items()}
     header = {
         "version": FORMAT_VERSION,
         "kind": checkpoint.kind,
@@ -83,8 +65,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = 
         "meta": checkpoint.meta,
         "sha256": digest(stored),
     }
+    content = save(stored, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
     with replacing(path) as temporary:
-        save_file(stored, temporary, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def _narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    narrow = tensor.to(dtype)
+    return narrow if torch.isfinite(narrow).all() else tensor
 
 
 def load_checkpoint(path: Path, kind: str) -> Checkpoint:
@@ -118,10 +111,11 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
         header = json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"{path}: damaged header; fetch it again") from error
+    version = header.get("version") if isinstance(header, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:  # first, as its other fields may be others
+        raise CheckpointError(f"{path}: format {version}, this posecli reads {FORMAT_VERSION}; update posecli")
     if not isinstance(header, dict) or any(not isinstance(header.get(k), t) for k, t in expected.items()):
         raise CheckpointError(f"{path}: damaged header: expected the fields {', '.join(expected)}; fetch it again")
-    if header["version"] > FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format {header['version']}, this posecli reads {FORMAT_VERSION}; update posecli")
     return header
 
 

@@ -40,13 +40,15 @@ class Region:
     def _cut_small(self, image: np.ndarray, size: int) -> np.ndarray:
         """Like `cut` for strong shrinking: the image is averaged down first, as bilinear sampling would skip pixels."""
         factor = size / self.side
-        left, top = (int(np.floor(c - self.side / 2)) for c in (self.x, self.y))
-        right, bottom = (int(np.ceil(c + self.side / 2)) + 1 for c in (self.x, self.y))
+        # The first and one past the last pixel that the region touches; pixel p reaches from p - 0.5 to p + 0.5.
+        left, top = (int(np.floor(c - self.side / 2 + 0.5)) for c in (self.x, self.y))
+        right, bottom = (int(np.ceil(c + self.side / 2 + 0.5)) for c in (self.x, self.y))
         height, width = image.shape[:2]
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if x1 <= x0 or y1 <= y0:
             return np.zeros((size, size, 3), image.dtype)
-        new_size = max(round((x1 - x0) * factor), 1), max(round((y1 - y0) * factor), 1)
+        # Rounded up: with pixels larger than the crop's, the crop's outermost would blend with the black outside.
+        new_size = tuple(max(int(np.ceil(n * factor - 1e-6)), 1) for n in (x1 - x0, y1 - y0))
         small = cv2.resize(image[y0:y1, x0:x1], new_size, interpolation=cv2.INTER_AREA)
         sx, sy = new_size[0] / (x1 - x0), new_size[1] / (y1 - y0)
         # crop pixel -> frame pixel -> pixel of the shrunken part, all with centres at integers

@@ -242,8 +242,13 @@ def conversion_matrix(source: Skeleton, target: Skeleton) -> np.ndarray:
 
 
 def convert(points: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
-    """Points (..., J_source, D) of one skeleton as points (..., J_target, D) of another."""
-    return np.einsum("ts,...sd->...td", conversion_matrix(source, target), points).astype(points.dtype, copy=False)
+    """Points (..., J_source, D) of one skeleton as points (..., J_target, D) of another.
+
+    Summed joint by joint, not as a product of matrices: there a joint that is NaN would spoil all others.
+    """
+    rules = [_rule(joint, source).items() for joint in target.joints]
+    sums = [sum(weight * points[..., source.index(part), :] for part, weight in rule) for rule in rules]
+    return np.stack(sums, -2)
 
 
 def convert_scores(scores: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:

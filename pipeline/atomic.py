@@ -1,0 +1,57 @@
+"""Output files that appear whole or not at all: written beside their destination, renamed onto it when complete."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of an empty temporary file that becomes `path` when the block ends well.
+
+    It lies in the folder of `path`, so that the rename is one step, and has the same ending. Whatever exception
+    leaves the block, the temporary is removed and a file that `path` already was stays as it was.
+
+    Raises OutputError if `path` is a folder, its folder is missing, or nothing can be created there.
+    """
+    target = path.resolve()  # a link stays a link: the file that it points to is replaced
+    with _temporary(path, target) as temporary:
+        yield temporary
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError, as `replacing` would, unless a file can be written at `path`; leaves nothing behind."""
+    with _temporary(path, path.resolve()):
+        pass
+
+
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """The error for the user when the system refuses to write `path`; of an OSError or the like, its reason."""
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"{path}: cannot be written ({reason}); free some space or choose another folder")
+
+
+@contextmanager
+def _temporary(path: Path, target: Path) -> Iterator[Path]:
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
+    temporary = target.with_name(f".posecli-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        # Tried for real: permission bits say little to root, on network shares and on read-only disks.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,450 @@
+"""The picture that people see: the frame with its 2D skeleton, beside it the 3D skeleton on a floor.
+
+Drawn with OpenCV alone, fast enough to keep a video encoder busy. Colours are BGR, as OpenCV has them. In pixels an
+integer is a pixel's centre. World axes: x right, y forward, z up, floor at z = 0; mm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.camera import Camera, Intrinsics
+from pipeline.skeleton import Skeleton
+
+Colour = tuple[int, int, int]
+
+SUBPIXEL_BITS = 4  # shapes go to OpenCV in 1/16 px, so that slow motion does not creep from pixel to pixel
+ROUND_CORNERS = 14  # corners of each round end of a bone
+FAR = 1e9  # px or mm; joints beyond it are nonsense and left out, like those that are not finite
+
+SEPARATOR, SEPARATOR_GREY = 2, 205  # the line between the panels: width, px, and brightness
+LETTERBOX_GREY = 24  # around a frame that does not fill its panel
+# Radius of 2D bones, as a share of the person's extent, and its limits as shares of the panel's height.
+BONE_2D, THINNEST_2D, THICKEST_2D = 0.011, 0.002, 0.0048
+
+# The 3D figure, mm: radii of its bones, of the balls at its joints and of its head, whose top is the head_top joint.
+BONE_MM, JOINT_MM, HEAD_MM = 17.0, 26.0, 80.0
+RIM = 0.0035  # light rim that parts bones from what is behind them, as a share of the view's height
+NEAR_MM = 200.0  # nothing closer to the eye is drawn
+EMPTY_VIEW = np.array([[-600.0, -600.0, 0.0], [600.0, 600.0, 1700.0]])  # shown where a clip has no poses: corners, mm
+FLOOR_MM = 1500.0  # how far the floor reaches before it fades
+SHADOW_MM, SHADOW_STRENGTH = 45.0, 0.32  # half the width of a bone's shadow; how much light the darkest takes
+SHADOW_SHRINK = 4  # shadows are soft: they are drawn this much smaller and enlarged
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How the picture looks."""
+
+    min_score: float = 0.3  # 2D joints less sure than this are left out, and with them the bones that end there
+    max_height: int = 1080  # taller frames are drawn smaller, px
+    min_height: int = 240  # smaller frames are drawn larger, px
+    max_frame_width: int = 4096  # very wide frames are drawn smaller, px
+    azimuth: float = 28.0  # how far the 3D view is turned about the vertical, away from the real camera's, degrees
+    elevation: float = 15.0  # how far the 3D view looks down, degrees; more than 0
+    view_angle: float = 28.0  # what the 3D view's height spans, degrees
+    margin: float = 0.09  # free border around the bodies in the 3D view, as a share of its width and height
+    grid_mm: float = 500.0  # distance between the floor's lines
+    left: Colour = (230, 119, 31)
+    right: Colour = (56, 56, 222)
+    middle: Colour = (96, 88, 82)  # bones of neither side, in 3D
+    middle_2d: Colour = (244, 244, 244)  # and over the frame
+    outline_2d: Colour = (34, 30, 28)  # rim of the 2D skeleton, so that it shows on any background
+    paper: Colour = (253, 251, 249)  # background of the 3D view
+    floor: Colour = (240, 235, 230)
+    grid: Colour = (192, 182, 174)
+    ink: Colour = (122, 112, 106)  # captions
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One person in one frame.
+
+    xy     (J2, 2)   pixels of the frame
+    score  (J2,)     0 to 1
+    xyz    (J3, 3)   world, mm; None where there is no 3D pose
+    """
+
+    xy: np.ndarray
+    score: np.ndarray
+    xyz: np.ndarray | None = None
+
+
+class Renderer:
+    """Draws the frames of one clip beside their 3D poses. The 3D view is chosen once, and never moves.
+
+    `frame_size` is the (width, height) of the frames; `world_poses` are all 3D poses of the clip, an array
+    (T, J3, 3) per person, world mm. `size` is the (width, height) of the pictures: even numbers, as encoders ask.
+    """
+
+    def __init__(
+        self,
+        frame_size: tuple[int, int],
+        world_poses: Sequence[np.ndarray],
+        *,
+        skeleton_2d: Skeleton,
+        skeleton_3d: Skeleton,
+        options: RenderOptions | None = None,
+    ) -> None:
+        self.options = options or RenderOptions()
+        self.skeleton_2d, self.skeleton_3d = skeleton_2d, skeleton_3d
+        self._layout = _Layout.of(frame_size, self.options)
+        self.size = self._layout.size
+        self._camera, middle = _fit_camera(world_poses, self._layout.view_size, options=self.options)
+        self._stage = _draw_floor(self._camera, self._layout.view_size, middle=middle, options=self.options)
+        _draw_legend(self._stage, self.options)
+
+    def draw(self, image: np.ndarray, figures: Sequence[Figure], time_s: float) -> np.ndarray:
+        """The picture (H, W, 3) of a frame (h, w, 3), both uint8 BGR; the frame is not changed.
+
+        Without figures it is the plain frame beside the empty floor. Joints that are not finite are left out.
+        ValueError if the frame is not of the clip's size.
+        """
+        picture, panel, view = self._layout.compose(image, self._stage)
+        for figure in figures:
+            joints = _tidy(self._layout.to_panel(_tidy(figure.xy)))
+            _draw_2d(panel, joints, figure.score, skeleton=self.skeleton_2d, options=self.options)
+        bodies = [_tidy(figure.xyz) for figure in figures if figure.xyz is not None]
+        for body in bodies:
+            _draw_shadow(view, body, skeleton=self.skeleton_3d, camera=self._camera)
+        _draw_bodies(view, bodies, skeleton=self.skeleton_3d, camera=self._camera, options=self.options)
+        _draw_time(view, time_s, self.options)
+        return picture
+
+
+# Layout
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the frame and the 3D view lie in the picture. Sizes are (width, height), px."""
+
+    frame_size: tuple[int, int]  # as the clip has it
+    drawn_size: tuple[int, int]  # as it is drawn
+    panel_size: tuple[int, int]  # the left panel, in the middle of which it is drawn
+    view_size: tuple[int, int]  # the right panel
+
+    @classmethod
+    def of(cls, frame_size: tuple[int, int], options: RenderOptions) -> "_Layout":
+        width, height = frame_size
+        scale = min(max(1.0, options.min_height / height), options.max_height / height, options.max_frame_width / width)
+        drawn = max(round(width * scale), 1), max(round(height * scale), 1)
+        panel_height = max(drawn[1], options.min_height)
+        panel_height += panel_height % 2
+        panel_width = max(drawn[0], panel_height // 3)
+        narrowest = max(0.7 * panel_height, options.min_height)  # still holds the captions
+        view_width = round(min(max(panel_width, narrowest), panel_height))
+        view_width += (panel_width + SEPARATOR + view_width) % 2
+        return cls(frame_size, drawn, (panel_width, panel_height), (view_width, panel_height))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.panel_size[0] + SEPARATOR + self.view_size[0], self.panel_size[1]
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Upper left corner of the drawn frame, px."""
+        return (self.panel_size[0] - self.drawn_size[0]) // 2, (self.panel_size[1] - self.drawn_size[1]) // 2
+
+    def compose(self, image: np.ndarray, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A new picture with the frame and the stage in place, and views of its left and its right panel."""
+        if image.shape != (self.frame_size[1], self.frame_size[0], 3):
+            raise ValueError(f"expected a frame of {self.frame_size} (width, height), got an array {image.shape}")
+        if self.drawn_size != self.frame_size:
+            shrinks = self.drawn_size[1] < self.frame_size[1]
+            image = cv2.resize(image, self.drawn_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        picture = np.full((self.size[1], self.size[0], 3), LETTERBOX_GREY, np.uint8)
+        panel_width, (left, top), (width, height) = self.panel_size[0], self.corner, self.drawn_size
+        panel, view = picture[:, :panel_width], picture[:, panel_width + SEPARATOR :]
+        panel[top : top + height, left : left + width] = image
+        picture[:, panel_width : panel_width + SEPARATOR] = SEPARATOR_GREY
+        view[:] = stage
+        return picture, panel, view
+
+    def to_panel(self, xy: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of the frame as pixels of the left panel."""
+        return (xy + 0.5) * np.divide(self.drawn_size, self.frame_size) - 0.5 + self.corner
+
+
+# Shapes: bones are bands with round ends, and a ball is a band of no length.
+
+
+def _band_table() -> tuple[np.ndarray, np.ndarray]:
+    angle = np.linspace(-np.pi / 2, np.pi / 2, ROUND_CORNERS)
+    return np.cos(angle)[:, None], np.sin(angle)[:, None]
+
+
+_ALONG, _ACROSS = _band_table()
+
+
+def _bands(a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Outlines (N, corners, 2) of bands from points a (N, 2) to b (N, 2) with radius (N,)."""
+    along = b - a
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    along = np.where(length > 1e-6, along / np.maximum(length, 1e-6), (1.0, 0.0)) * radius[:, None]
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    arc = _ALONG * along[:, None] + _ACROSS * across[:, None]
+    return np.concatenate([b[:, None] + arc, a[:, None] - arc], axis=1)
+
+
+def _fill(image: np.ndarray, outlines: np.ndarray, colours: Sequence[Colour]) -> None:
+    """Fill convex outlines (N, corners, 2), px, in order."""
+    fixed = np.rint(outlines * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    for outline, colour in zip(fixed, colours, strict=True):
+        cv2.fillConvexPoly(image, outline, colour, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _clip(a: np.ndarray, b: np.ndarray, size: tuple[int, int], *, border: float) -> tuple[np.ndarray, np.ndarray]:
+    """Segments from a to b (N, 2) cut to a frame (width, height) with a border, px; NaN where nothing is left.
+
+    OpenCV's fixed-point coordinates overflow for points far outside.
+    """
+    along = np.where(np.abs(b - a) < 1e-9, 1e-9, b - a)
+    enter, leave = (-border - a) / along, (np.array(size) + border - a) / along
+    first = np.minimum(enter, leave).max(axis=1, keepdims=True).clip(min=0)
+    last = np.maximum(enter, leave).min(axis=1, keepdims=True).clip(max=1)
+    inside = first <= last
+    return np.where(inside, a + first * along, np.nan), np.where(inside, a + last * along, np.nan)
+
+
+def _tidy(points: np.ndarray) -> np.ndarray:
+    """Points (..., D) as float64, those that are infinite or absurd set to NaN, which arithmetic carries silently."""
+    points = np.asarray(points, np.float64)
+    return np.where((np.abs(points) < FAR).all(axis=-1, keepdims=True), points, np.nan)
+
+
+def _ends(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (bones,) of the bones' parents and of their children."""
+    parents, children = np.array(skeleton.edges, np.int64).reshape(-1, 2).T
+    return parents, children
+
+
+def _colours(skeleton: Skeleton, options: RenderOptions, *, middle: Colour) -> list[Colour]:
+    """Colours of the joints; a bone has its child's."""
+    by_side = {"left": options.left, "right": options.right, "middle": middle}
+    return [by_side[side] for side in skeleton.sides]
+
+
+# The left panel
+
+
+def _draw_2d(
+    panel: np.ndarray, xy: np.ndarray, score: np.ndarray, *, skeleton: Skeleton, options: RenderOptions
+) -> None:
+    """Draw a 2D skeleton, joints (J, 2) in pixels of the panel, with a dark rim."""
+    height, width = panel.shape[:2]
+    seen = np.isfinite(xy).all(axis=1) & (score >= options.min_score)
+    if not seen.any():
+        return
+    extent = np.ptp(xy[seen].clip(0, (width, height)), axis=0).max()
+    # by the person's size, but the bones of one who bends should not shrink: most people reach the upper limit
+    bone = float(np.clip(BONE_2D * extent, max(THINNEST_2D * height, 0.8), THICKEST_2D * height))
+    rim = max(0.45 * bone, 0.7)
+
+    parents, children = _ends(skeleton)
+    joints = np.arange(len(skeleton))
+    starts, ends = np.concatenate([parents, joints]), np.concatenate([children, joints])
+    radius = np.repeat([bone, 1.5 * bone], [len(parents), len(joints)])
+    xy = np.where(seen[:, None], xy, np.nan)
+    a, b = _clip(xy[starts], xy[ends], (width, height), border=4 * bone)
+    drawn = np.isfinite(a).all(axis=1)
+    a, b, radius = a[drawn], b[drawn], radius[drawn]
+    colours = _colours(skeleton, options, middle=options.middle_2d)
+    _fill(panel, _bands(a, b, radius + rim), [options.outline_2d] * len(a))
+    _fill(panel, _bands(a, b, radius), [colours[joint] for joint in ends[drawn]])
+
+
+# The right panel
+
+
+def _fit_camera(
+    world_poses: Sequence[np.ndarray], size: tuple[int, int], *, options: RenderOptions
+) -> tuple[Camera, np.ndarray]:
+    """A camera (world to view, mm) that shows all poses in a view of that (width, height), and their middle (3,).
+
+    It looks from the real camera's side, turned by the azimuth so that depth shows.
+    """
+    width, height = size
+    azimuth, elevation = np.radians([options.azimuth, options.elevation])
+    forward = np.array([np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), -np.sin(elevation)])
+    right = np.array([np.cos(azimuth), -np.sin(azimuth), 0.0])
+    rotation = np.stack([right, np.cross(forward, right), forward])
+
+    low, high = _extent(world_poses, rotation)
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, HEAD_MM)
+    focal = height / 2 / np.tan(np.radians(options.view_angle) / 2)
+    room = np.array([width, height]) * (0.5 - options.margin)
+    distance = (focal * half[:2] / room).max() + half[2] + NEAR_MM
+    intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2)
+    return Camera(intrinsics, rotation, np.array([0.0, 0.0, distance]) - middle), rotation.T @ middle
+
+
+def _extent(world_poses: Sequence[np.ndarray], rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest coordinates (3,) of turned poses, the outermost percent of the frames left out.
+
+    A stray frame must not push the view away.
+    """
+    poses = _tidy(np.concatenate(world_poses)) if len(world_poses) else EMPTY_VIEW[None]
+    poses = poses[np.isfinite(poses).any(axis=(1, 2))]
+    turned = (poses if len(poses) else EMPTY_VIEW[None]) @ rotation.T
+    low, high = np.nanmin(turned, axis=1), np.nanmax(turned, axis=1)
+    return np.quantile(low, 0.01, axis=0), np.quantile(high, 0.99, axis=0)
+
+
+def _draw_floor(camera: Camera, size: tuple[int, int], *, middle: np.ndarray, options: RenderOptions) -> np.ndarray:
+    """The empty 3D view (height, width, 3) uint8: a floor with its grid that fades into paper away from `middle`."""
+    width, height = size
+    rays = camera.intrinsics.rays(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1))
+    rays = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) @ camera.rotation
+    eye = camera.to_world(np.zeros(3))
+    falls = rays[..., 2] < -1e-3
+    ground = eye[:2] - rays[..., :2] * (eye[2] / np.where(falls, rays[..., 2], -1e-3))[..., None]
+
+    line = np.zeros((height, width))
+    for x in (ground[..., 0], ground[..., 1]):
+        pixel = np.hypot(*np.gradient(x)) + 1e-6  # mm of floor that a pixel covers: keeps lines equally thin everywhere
+        off = np.abs(x - np.round(x / options.grid_mm) * options.grid_mm) / pixel
+        crowded = (pixel / (0.3 * options.grid_mm)).clip(max=1)
+        line = np.maximum(line, (0.5 + max(height / 1400, 0.5) - off).clip(0, 1) * (1 - crowded))
+    far = ((ground - middle[:2]) ** 2).sum(axis=-1) / (2 * FLOOR_MM**2)
+    fade = np.where(falls, np.exp(-far), 0.0)[..., None]
+    paper, floor, grid = (np.array(colour, np.float64) for colour in (options.paper, options.floor, options.grid))
+    stage = paper + fade * (floor - paper)
+    stage += fade * line[..., None] * (grid - stage)
+    return np.rint(stage).astype(np.uint8)
+
+
+def _project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (..., 2) and depth (...), mm, of world points (..., 3); NaN where they are not before the camera."""
+    seen = camera.to_camera(points)
+    seen = np.where(seen[..., 2:] > NEAR_MM, seen, np.nan)
+    return camera.intrinsics.project(seen), seen[..., 2]
+
+
+@dataclass(frozen=True)
+class _Solids:
+    """What bodies are made of, N bones and balls, world mm."""
+
+    start: np.ndarray  # (N, 3)
+    end: np.ndarray  # (N, 3), for balls the same
+    radius: np.ndarray  # (N,)
+    joint: np.ndarray  # (N,) index of the joint that gives the colour
+
+    @classmethod
+    def of(cls, body: np.ndarray, skeleton: Skeleton) -> "_Solids":
+        """The bones and balls of a body (J, 3)."""
+        parents, children = _ends(skeleton)
+        joints = np.arange(len(skeleton))
+        balls, size = body.copy(), np.full(len(skeleton), JOINT_MM)
+        if "head_top" in skeleton.joints:
+            top = skeleton.index("head_top")
+            down = body[skeleton.parents[top]] - body[top]
+            balls[top] += down * (HEAD_MM / np.maximum(np.linalg.norm(down), HEAD_MM))
+            size[top] = HEAD_MM
+        return cls(
+            np.concatenate([body[parents], balls]),
+            np.concatenate([balls[children], balls]),
+            np.concatenate([np.full(len(parents), BONE_MM), size]),
+            np.concatenate([children, joints]),
+        )
+
+
+def _draw_bodies(
+    view: np.ndarray, bodies: Sequence[np.ndarray], *, skeleton: Skeleton, camera: Camera, options: RenderOptions
+) -> None:
+    """Draw 3D skeletons (J, 3), world mm, far bones and balls first."""
+    if not bodies:
+        return
+    height, width = view.shape[:2]
+    solids = [_Solids.of(body, skeleton) for body in bodies]
+    a, depth_a = _project(np.concatenate([solid.start for solid in solids]), camera)
+    b, depth_b = _project(np.concatenate([solid.end for solid in solids]), camera)
+    a, b = _clip(a, b, (width, height), border=float(height))
+    depth = (depth_a + depth_b) / 2
+    order = np.argsort(-depth)
+    order = order[np.isfinite(a[order]).all(axis=1)]
+    a, b, scale = a[order], b[order], camera.intrinsics.fx / depth[order]
+    radius = np.concatenate([solid.radius for solid in solids])[order] * scale
+    joint = np.concatenate([solid.joint for solid in solids])[order]
+
+    # the rim of a bone stops short of its joints, where bones belong together
+    along = b - a
+    length = np.linalg.norm(along, axis=1)
+    inset = along * np.minimum(0.5, 2.2 * JOINT_MM * scale / np.maximum(length, 1e-6))[:, None]
+    shift = -0.3 * radius[:, None]  # the light comes from the upper left
+    rim = _bands(a + inset, b - inset, radius + RIM * height)
+    shine = _bands(a + inset / 2 + shift, b - inset / 2 + shift, 0.3 * radius)
+    layers = np.stack([rim, _bands(a, b, radius), shine], axis=1)
+    colours = [_colours(skeleton, options, middle=options.middle)[index] for index in joint]
+    paints = [paint for colour in colours for paint in (options.paper, colour, _lighter(colour))]
+    _fill(view, layers.reshape(-1, *layers.shape[2:]), paints)
+
+
+def _lighter(colour: Colour) -> Colour:
+    blue, green, red = (round(part + 0.38 * (255 - part)) for part in colour)
+    return blue, green, red
+
+
+def _draw_shadow(view: np.ndarray, body: np.ndarray, *, skeleton: Skeleton, camera: Camera) -> None:
+    """Darken the floor under a body (J, 3), world mm, as soft light from above does: most where it is touched."""
+    height, width = view.shape[:2]
+    parents, children = _ends(skeleton)
+    above = (body[parents, 2] + body[children, 2]).clip(0) / 2
+    order = np.argsort(-above)
+    ground = _bands(body[parents, :2], body[children, :2], np.full(len(parents), SHADOW_MM))[order]
+    outlines, depth = _project(np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1), camera)
+    drawn = (np.abs(outlines) < 4 * height).all(axis=(1, 2))
+    if not drawn.any():
+        return
+    outlines, above = outlines[drawn], above[order][drawn]
+
+    # the floor is seen aslant, so a round blur of it is a flat one in the view
+    blur = SHADOW_MM * camera.intrinsics.fx / depth[drawn].mean() * np.array([1.0, -camera.rotation[2, 2]])
+    blur = np.maximum(blur, 0.5 * SHADOW_SHRINK)
+    low = np.maximum(outlines.min(axis=(0, 1)) - 3 * blur, 0).astype(int) // SHADOW_SHRINK
+    high = np.minimum(outlines.max(axis=(0, 1)) + 4 * blur, (width, height)).astype(int) // SHADOW_SHRINK
+    if (high <= low).any():
+        return
+    light = np.full((high[1] - low[1], high[0] - low[0]), 255, np.uint8)
+    tones = np.rint(255 * (1 - SHADOW_STRENGTH * np.exp(-above / 600).clip(0.3))).astype(int).tolist()
+    _fill(light, (outlines + 0.5) / SHADOW_SHRINK - 0.5 - low, [(tone, tone, tone) for tone in tones])
+    across, along = (blur / SHADOW_SHRINK).tolist()
+    light = cv2.GaussianBlur(light, (0, 0), sigmaX=across, sigmaY=along, borderType=cv2.BORDER_REPLICATE)
+    (x0, y0), (x1, y1) = low * SHADOW_SHRINK, high * SHADOW_SHRINK
+    light = cv2.resize(light, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+    part = view[y0:y1, x0:x1]
+    cv2.multiply(part, cv2.cvtColor(light, cv2.COLOR_GRAY2BGR), dst=part, scale=1 / 255)
+
+
+# Captions
+
+
+def _letter(view: np.ndarray) -> float:
+    """Height of a capital letter, px; also the unit in which captions are spaced."""
+    return float(max(0.0185 * view.shape[0], 9.0))
+
+
+def _write(view: np.ndarray, text: str, x: float, options: RenderOptions) -> None:
+    """Write a caption on the lowest line of the view, from x on."""
+    scale = _letter(view) / 22  # the font's capitals are 22 px high
+    place = round(x), round(view.shape[0] - 1.6 * _letter(view))
+    cv2.putText(
+        view, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, options.ink, max(round(1.6 * scale), 1), cv2.LINE_AA
+    )
+
+
+def _draw_legend(view: np.ndarray, options: RenderOptions) -> None:
+    """Which colour is which side of the person, in the lower left corner."""
+    letter = _letter(view)
+    for text, colour, x in (("left", options.left, 1.6 * letter), ("right", options.right, 7.6 * letter)):
+        line = np.array([[x, view.shape[0] - 2.05 * letter]])
+        _fill(view, _bands(line, line + np.array([1.1 * letter, 0.0]), np.array([0.3 * letter])), [colour])
+        _write(view, text, x + 2.0 * letter, options)
+
+
+def _draw_time(view: np.ndarray, time_s: float, options: RenderOptions) -> None:
+    """The time in the lower right corner."""
+    text = f"{time_s:.2f} s"
+    _write(view, text, view.shape[1] - (0.75 * len(text) + 2.0) * _letter(view), options)

@@ -1,0 +1,83 @@
+"""Decoded video frames as a player shows them: upright, with square pixels, in BGR."""
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
+
+MATRICES = {  # by the number that the standard H.273 gives to a YCbCr matrix
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+HD_LINES = 720  # a clip that names no matrix is taken for BT.709 from here up and for BT.601 below, as players do
+ODDEST_PIXEL = 4  # times as wide as high, or the reverse; beyond, the header is wrong
+
+
+class Upright:
+    """Turns the frames of one stream into images that all have the size of the first.
+
+    width, height  of the images, pixels
+    rotation       0, 90, 180 or 270: degrees clockwise from the stored to the upright frame
+    """
+
+    def __init__(self, first: VideoFrame, stream: VideoStream) -> None:
+        aspect = stream.sample_aspect_ratio or 1
+        if not 1 / ODDEST_PIXEL <= aspect <= ODDEST_PIXEL:
+            aspect = 1
+        self._stored = max(round(first.width * aspect), 1), first.height
+        (self._xx, self._xy), (self._yx, self._yy) = _turn(first, stream)
+        self._transposed = abs(self._xx) < abs(self._yx)
+        self.width, self.height = self._stored[::-1] if self._transposed else self._stored
+        self.rotation = round(math.degrees(math.atan2(self._yx, self._xx)) / 90) * 90 % 360
+        self._scaler = VideoReformatter()
+
+    def image(self, frame: VideoFrame) -> np.ndarray:
+        """The frame as an image (height, width, 3) uint8, BGR."""
+        # Always named: the scaler refuses frames whose matrix is a reserved or rare one.
+        matrix = MATRICES.get(frame.colorspace)
+        if matrix is None:
+            matrix = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
+        width, height = self._stored
+        image = self._scaler.reformat(
+            frame, width=width, height=height, format="bgr24", src_colorspace=matrix, dst_colorspace=matrix
+        ).to_ndarray()
+        return self._upright(image)
+
+    def _upright(self, image: np.ndarray) -> np.ndarray:
+        across, down = self._xx, self._yy
+        if self._transposed:
+            image = cv2.transpose(image)
+            across, down = self._xy, self._yx
+        if across < 0:
+            image = cv2.flip(image, 1)
+        if down < 0:
+            image = cv2.flip(image, 0)
+        return image
+
+
+def _turn(frame: VideoFrame, stream: VideoStream) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The matrix that takes stored positions (x, y) to upright ones, up to scale and shift."""
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data of a kind that the library cannot name; its own reading knows no mirrored frames
+        return _rotation(-frame.rotation)
+    if matrix is None:
+        tag = stream.metadata.get("rotate") or stream.metadata.get("ROTATE") or "0"
+        return _rotation(int(tag) if tag.lstrip("-").isdecimal() else 0)
+    x_to_x, x_to_y, _, y_to_x, y_to_y, *_ = np.frombuffer(matrix, np.int32).astype(float)
+    return (x_to_x, y_to_x), (x_to_y, y_to_y)
+
+
+def _rotation(degrees: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The matrix of a clockwise rotation, for y that points down."""
+    angle = math.radians(degrees)
+    return (math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))

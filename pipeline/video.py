@@ -1,0 +1,375 @@
+"""Video files in and out: upright BGR frames with their real times; H.264 with those times and the clip's sound."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.atomic import cannot_write, check_writable, replacing
+from pipeline.audio import Sound, sound_packets, sound_stream
+from pipeline.errors import InputError, OutputError
+from pipeline.timeline import Timeline
+from pipeline.upright import Upright
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 100_000_000  # in a frame; more is a damaged header or an attack on the memory
+MAX_THREADS = 8  # decoder and encoder hold some frames per thread: without a limit memory grows with the cores
+FALLBACK_RATE = Fraction(25)  # frames per second, for a raw stream that says nothing
+SHORT = Fraction(99, 100)  # a clip whose frames span less of its promised length was cut short
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # file ending -> container
+QUALITY = {"crf": "20", "preset": "veryfast"}  # x264: hardly visible loss, several times faster than its default
+FINE_TIME_BASE = Fraction(1, 90_000)  # for clips whose own mp4 cannot hold; exact for all usual frame rates
+MAX_TICKS_PER_S = 1_000_000  # an mp4 counts the ticks of a frame in 32 bits
+BT709 = 1  # as matrix, as primaries and as transfer function, in the numbers of H.273
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a clip, as a player shows it.
+
+    index   0, 1, 2, ... in order of presentation
+    time_s  seconds since the clip, with its sound, starts; strictly increasing
+    image   (H, W, 3) uint8, BGR, upright, square pixels, the same size for the whole clip
+    """
+
+    index: int
+    time_s: float
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a clip says about itself.
+
+    width, height  pixels of the upright frame
+    rate           frames per second on average, exact (30000/1001, not 29.97)
+    time_base      seconds per tick of its timestamps
+    frames         their number by the header, which may be wrong; None if it says nothing
+    duration_s     seconds, likewise
+    rotation       0, 90, 180 or 270: degrees clockwise from the stored to the upright frame
+    """
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    frames: int | None
+    duration_s: float | None
+    has_audio: bool
+    rotation: int
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """Read the description of a clip and, to be sure that it can be decoded, its first frame.
+
+    Raises InputError if the file is missing, is no video, is damaged from the start, or exceeds `MAX_PIXELS`.
+    """
+    with _opened(Path(path)) as clip:
+        upright = Upright(next(clip.frames()), clip.stream)
+        duration = clip.duration
+        return VideoInfo(
+            width=upright.width,
+            height=upright.height,
+            rate=clip.rate,
+            time_base=clip.time_base,
+            frames=clip.stream.frames or (round(duration * clip.rate) if duration else None),
+            duration_s=float(duration) if duration else None,
+            has_audio=sound_stream(clip.container) is not None,
+            rotation=upright.rotation,
+        )
+
+
+def read_frames(path: Path | str) -> Iterator[Frame]:
+    """Decode a clip frame by frame; only a few frames are in memory at a time, however long it is.
+
+    Frames that are damaged are left out, and a clip that was cut short ends early; a warning is logged then.
+    Raises InputError, on the first step, for the same reasons as `probe`.
+    """
+    with _opened(Path(path)) as clip:
+        upright: Upright | None = None
+        for index, (tick, frame) in enumerate(clip.timed_frames()):
+            upright = upright or Upright(frame, clip.stream)
+            yield Frame(index, float(tick * clip.time_base), upright.image(frame))
+
+
+def check_output(path: Path | str, source: Path | str | None = None) -> None:
+    """Raise OutputError, before any work is done, unless a video made from `source` can be written at `path`."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(f"{path}: videos are written as {', '.join(FORMATS)}; choose one of these endings")
+    if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+        raise OutputError(f"{path}: is the video that is read; choose another name for the result")
+    check_writable(path)
+
+
+class VideoWriter:
+    """Writes images as H.264 into an mp4 that starts to play before it is loaded whole, with the sound of a clip.
+
+        with VideoWriter("out.mp4", (640, 360), info=probe("in.mp4"), source="in.mp4") as writer:
+            for frame in read_frames("in.mp4"):
+                writer.write(draw(frame), frame)
+
+    The file appears when the block ends well; if an exception ends it, what was at `path` before stays as it was.
+    """
+
+    def __init__(
+        self, path: Path | str, size: tuple[int, int], *, info: VideoInfo, source: Path | str | None = None
+    ) -> None:
+        """Images will have `size` (width, height) and times on the ticks of `info`, the clip that they are made from.
+
+        The sound is taken from `source`, if given. Raises OutputError like `check_output`.
+        """
+        check_output(path, source)
+        self._path = Path(path)
+        self._source = None if source is None else Path(source)
+        self._size = size
+        fits = info.time_base.denominator <= MAX_TICKS_PER_S
+        self._time_base = info.time_base if fits else FINE_TIME_BASE
+        self._rate = info.rate
+        self._last_tick = -1
+        self._scaler = VideoReformatter()
+
+    def __enter__(self) -> "VideoWriter":
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self._path))
+            self._container = av.open(
+                f"file:{temporary}",
+                "w",
+                format=FORMATS[self._path.suffix.lower()],
+                container_options={"movflags": "+faststart"},
+            )
+            self._stream = self._add_pictures()
+            self._sound: Sound = iter(())
+            if self._source is not None:
+                clip = stack.enter_context(_opened(self._source))
+                self._sound = sound_packets(clip.container, self._container, start=clip.start)
+            self._next_sound = next(self._sound, None)
+            stack.push(self._close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, image: np.ndarray, frame: Frame) -> None:
+        """Append an image (H, W, 3) uint8, BGR, of the writer's size, to be shown when `frame` was.
+
+        Raises OutputError if it cannot be written, for one because the disk is full.
+        """
+        width, height = self._size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"expected a {width} x {height} uint8 BGR image, got {image.shape} {image.dtype}")
+        self._last_tick = max(round(frame.time_s / self._time_base), self._last_tick + 1)
+        coded = self._coded(image)
+        coded.pts, coded.time_base = self._last_tick, self._time_base
+        coded.duration = max(round(1 / (self._rate * self._time_base)), 1)  # of use for the last frame only
+        with self._reporting():
+            self._container.mux(self._stream.encode(coded))
+            self._mux_sound(until_s=frame.time_s)
+
+    def _add_pictures(self) -> VideoStream:
+        width, height = (side + side % 2 for side in self._size)
+        stream = self._container.add_stream("libx264", rate=self._rate, options=dict(QUALITY))
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base = stream.time_base = self._time_base
+        context.max_b_frames = 0  # so that every player, also one that skips edit lists, starts at the right time
+        context.color_range = ColorRange.MPEG
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
+        context.thread_type = "AUTO"
+        return stream
+
+    def _coded(self, image: np.ndarray) -> VideoFrame:
+        """The image in the file's colours; an odd side repeats its last pixel, as two share their colour there."""
+        height, width = image.shape[:2]
+        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return self._scaler.reformat(
+            VideoFrame.from_ndarray(even, "bgr24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _mux_sound(self, until_s: float) -> None:
+        while self._next_sound is not None and self._next_sound[0] <= until_s:
+            with suppress(av.InvalidDataError):  # a damaged packet is left out: a moment of silence
+                self._container.mux(self._next_sound[1])
+            self._next_sound = next(self._sound, None)
+
+    def _close(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            with suppress(Exception):  # the file is thrown away; what ended the block is what matters
+                self._container.close()
+            return
+        if self._last_tick < 0:
+            raise OutputError(f"{self._path}: there was no frame to write")
+        with self._reporting():
+            try:
+                self._container.mux(self._stream.encode(None))
+                self._mux_sound(until_s=math.inf)
+            finally:
+                self._container.close()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise cannot_write(self._path, error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["_Clip"]:
+    """Open a clip and find its pictures. Raises InputError that names the file and the remedy."""
+    _check_file(path)
+    limit = {"max_pixels": str(MAX_PIXELS)}
+    options = {
+        **limit,
+        "protocol_whitelist": "file",  # a playlist in the guise of a video must not open other addresses
+        "fflags": "-genpts",  # no times are better than invented ones: an AVI with B-frames gets them in disorder
+    }
+    try:
+        # "file:" keeps a colon in the name from being taken for the end of a protocol.
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read; change its permissions") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise _no_video(path) from error
+    with container:
+        stream = _picture_stream(container, path)
+        stream.codec_context.options = limit
+        stream.codec_context.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
+        stream.codec_context.thread_type = "AUTO"
+        yield _Clip(path, container, stream)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check its name and folder")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a video file")
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file and cannot be read twice; save the video to a file first")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes); copy or download it again")
+
+
+def _no_video(path: Path) -> InputError:
+    return InputError(f"{path}: is no video, or one that was cut short; copy it again or convert it to mp4")
+
+
+def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The moving pictures of a file. The cover of a song does not count, nor does text that FFmpeg would draw."""
+    if container.format.name == "tty":
+        raise _no_video(path)
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams and container.streams.audio:
+        raise InputError(f"{path}: has sound but no pictures; give a video file")
+    if not streams:
+        raise _no_video(path)
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in streams else streams[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: its video codec is unknown here; convert it to mp4 (H.264)")
+    if stream.width * stream.height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: frames of {stream.width} x {stream.height} pixels exceed the limit of "
+            f"{MAX_PIXELS // 1_000_000} megapixels; make the video smaller"
+        )
+    return stream
+
+
+class _Clip:
+    """An open file and the stream of its pictures."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.path = path
+        self.container = container
+        self.stream = stream
+        self.time_base = stream.time_base or FINE_TIME_BASE
+        # A raw stream has no times, so its average is made up; but its codec may know the rate.
+        average = stream.average_rate if stream.start_time is not None else None
+        self.rate = average or stream.guessed_rate or FALLBACK_RATE
+        self._errors = 0
+
+    @property
+    def duration(self) -> Fraction | None:
+        """Seconds, by the header."""
+        if self.stream.duration:
+            return self.stream.duration * self.time_base
+        return Fraction(self.container.duration, av.time_base) if self.container.duration else None
+
+    @property
+    def start(self) -> Fraction:
+        """Seconds on the file's own clock when its pictures or its sound start; not every clock starts at 0."""
+        streams = (self.stream, sound_stream(self.container))
+        starts = [s.start_time * s.time_base for s in streams if s and s.start_time is not None and s.time_base]
+        return min(starts, default=Fraction(0))
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """All frames that decode, also the ones that the decoder holds back until the end; InputError if none does."""
+        packets = (packet for packet in self.container.demux(self.stream) if packet.size)
+        found = flushed = False
+        while not flushed:
+            frames: list[VideoFrame] = []
+            try:
+                packet = next(packets, None)  # also when reading failed half-way: then there is nothing after it
+                flushed = packet is None
+                frames = self.stream.decode(packet)
+            except av.FFmpegError:
+                self._errors += 1
+            found = found or bool(frames)
+            yield from frames
+        if not found:
+            raise InputError(f"{self.path}: none of its frames can be decoded; copy it again or convert it to mp4")
+
+    def timed_frames(self) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames, each with its tick of `time_base` since the clip's start; if some are missing, logs a warning."""
+        timeline: Timeline | None = None
+        count = first = end = 0
+        for frame in self.frames():
+            timeline = timeline or self._timeline(frame)
+            tick = timeline.tick(frame.dts if frame.pts is None else frame.pts)
+            yield tick, frame
+            first = first if count else tick
+            end = tick + frame.duration
+            count += 1
+        if self._errors or self._is_short(end - first):
+            logger.warning("%s: is damaged or was cut short; %d frames could be read", self.path, count)
+
+    def _timeline(self, first: VideoFrame) -> Timeline:
+        origin = round(self.start / self.time_base)
+        if first.pts is None and first.dts is not None:
+            # All times are of decoding, which is ahead by as many frames as the decoder holds back: start at 0.
+            origin = first.dts
+        return Timeline(self.time_base, origin=origin, period=1 / (self.rate * self.time_base))
+
+    def _is_short(self, ticks: int) -> bool:
+        """Whether frames that span so many ticks are less than the header promised."""
+        if self.container.format.name == "avi":  # FFmpeg knows the true length of one that was cut
+            promised = self.stream.frames / self.rate
+        elif self.stream.duration or not self.container.streams.audio:
+            promised = self.duration or Fraction(0)
+        else:
+            return False  # the whole file's duration may be that of its sound
+        return ticks * self.time_base < min(promised * SHORT, promised - 3 / self.rate)

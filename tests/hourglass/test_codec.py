@@ -1,0 +1,105 @@
+"""Drawing a heatmap and decoding it are inverse to each other, without bias; the losses are the ones promised."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hourglass.codec import Codec, inside, to_crop, to_heatmap
+
+SIZE = 32
+
+
+def perfect_output(codec: Codec, xy: torch.Tensor) -> torch.Tensor:
+    """What a network would put out that has learned the targets by heart."""
+    targets = codec.targets(xy, SIZE)
+    if codec.convention == "height":
+        return targets
+    absent = 1e-4  # the logit of "not in this crop" is 0, so a map of total mass m has logits log(p m / (1 - m))
+    return (targets.clamp_min(1e-12) * (1 - absent) / absent).log()
+
+
+@pytest.mark.parametrize("convention", ["probability", "height"])
+@settings(max_examples=60, deadline=None)
+@given(x=st.floats(2, SIZE - 3), y=st.floats(2, SIZE - 3), sigma=st.floats(0.8, 2.0))
+def test_draw_then_decode_returns_the_point(convention, x, y, sigma):
+    codec = Codec(convention, sigma)
+    xy = torch.tensor([[[x, y]]])
+    found, score = codec.decode(codec.maps(perfect_output(codec, xy)))
+    assert (found - xy).abs().max() < 0.05
+    assert score.item() > 0.6
+
+
+@pytest.mark.parametrize("convention", ["probability", "height"])
+def test_decoding_has_no_bias(convention):
+    codec = Codec(convention)
+    xy = torch.rand(400, 1, 2, generator=torch.Generator().manual_seed(0)) * (SIZE - 8) + 4
+    found, _ = codec.decode(codec.maps(perfect_output(codec, xy)))
+    assert (found - xy).mean((0, 1)).abs().max() < 0.005
+
+
+def test_probability_targets_sum_to_one_or_to_nothing():
+    xy = torch.tensor([[[10.3, 20.7], [0.0, 31.0], [-1.0, 5.0], [5.0, 40.0]]])
+    assert torch.allclose(Codec().targets(xy, SIZE).sum((-1, -2)), torch.tensor([[1.0, 1.0, 0.0, 0.0]]), atol=1e-5)
+
+
+def test_height_target_by_hand():
+    target = Codec("height", 1.5).targets(torch.tensor([[[10.0, 20.0]]]), SIZE)[0, 0]
+    assert target[20, 10] == 1
+    assert target[20, 12].item() == pytest.approx(math.exp(-4 / (2 * 1.5**2)))
+    assert target[18, 10] == target[20, 12] == target[22, 10]
+
+
+def test_flat_logits_cost_the_logarithm_of_the_number_of_outcomes():
+    maps = torch.zeros(1, 2, SIZE, SIZE)
+    xy = torch.tensor([[[5.0, 5.0], [-9.0, 5.0]]])
+    both = torch.ones(1, 2, dtype=torch.bool)
+    assert Codec().loss(maps, xy, both).item() == pytest.approx(math.log(SIZE * SIZE + 1), rel=1e-5)
+
+
+def test_unlabelled_joints_carry_no_loss():
+    maps = torch.randn(1, 2, SIZE, SIZE, requires_grad=True)
+    xy = torch.tensor([[[5.0, 5.0], [9.0, 5.0]]])
+    for codec in (Codec(), Codec("height")):
+        loss = codec.loss(maps, xy, torch.tensor([[True, False]]))
+        (grad,) = torch.autograd.grad(loss, maps)
+        assert grad[0, 0].abs().sum() > 0
+        assert grad[0, 1].abs().sum() == 0
+
+
+def test_the_optimum_of_the_loss_is_the_target():
+    codec, xy = Codec(), torch.tensor([[[12.4, 7.1]]])
+    labelled = torch.ones(1, 1, dtype=torch.bool)
+    good, bad = perfect_output(codec, xy), perfect_output(codec, xy + 1)
+    assert codec.loss(good, xy, labelled) < codec.loss(bad, xy, labelled)
+
+
+def test_a_crop_without_the_joint_scores_nothing():
+    maps = Codec().maps(torch.full((1, 1, SIZE, SIZE), -20.0))
+    _, score = Codec().decode(maps)
+    assert score.item() < 1e-3
+
+
+def test_border_and_flat_maps_stay_in_the_map():
+    for maps in (torch.zeros(1, 1, SIZE, SIZE), torch.eye(SIZE)[None, None].flip(-1)):
+        found, _ = Codec("height").decode(maps)
+        assert torch.isfinite(found).all()
+        assert (found >= 0).all()
+        assert (found <= SIZE - 1).all()
+
+
+def test_crop_and_heatmap_pixels():
+    # Four crop pixels 0..3 make heatmap pixel 0, whose centre is at crop 1.5.
+    assert to_crop(torch.tensor([0.0, 1.0])).tolist() == [1.5, 5.5]
+    points = torch.rand(10, 2) * 128
+    assert torch.allclose(to_crop(to_heatmap(points)), points, atol=1e-4)
+    assert inside(torch.tensor([[-0.4, 0.0], [-0.6, 0.0], [31.4, 31.4], [31.6, 0.0]]), SIZE).tolist() == [
+        True, False, True, False,
+    ]  # fmt: skip
+
+
+def test_unknown_convention():
+    with pytest.raises(ValueError, match="unknown convention 'x'; known: probability, height"):
+        Codec("x")
