@@ -1,5 +1,6 @@
 """What training does to a photo: which square of it is seen, turned and mirrored, and how its pixels are changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -63,6 +64,21 @@ def _matrix(centre: np.ndarray, side: float, size: int, *, degrees: float, mirro
     if mirrored:
         linear[0] *= -1
     return np.concatenate([linear, ((size - 1) / 2 - linear @ centre)[:, None]], 1)
+
+
+def _warped(
+    image: np.ndarray, matrix: np.ndarray, size: int, *, shrunk: float, border: int, fill: Sequence[int]
+) -> np.ndarray:
+    """The photo mapped to a crop by a 2x3 matrix that shrinks it by that factor, strongly shrunk ones averaged first:
+    OpenCV's warps skip pixels (with INTER_AREA too).
+    """
+    if shrunk > 2:
+        height, width = image.shape[:2]
+        small = max(round(width * 2 / shrunk), 1), max(round(height * 2 / shrunk), 1)
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        x, y = width / small[0], height / small[1]
+        matrix = matrix @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    return cv2.warpAffine(image, matrix, (size, size), borderMode=border, borderValue=fill)
 
 
 def _colour(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
@@ -133,8 +149,7 @@ def augmented_crop(
     matrix = _matrix(centre, side, size, degrees=degrees if turned else 0.0, mirrored=mirrored)
     border = BORDERS[rng.integers(len(BORDERS))]
     fill = rng.integers(0, 256, 3).tolist() if rng.random() < 0.5 else (0, 0, 0)
-    flags = cv2.INTER_AREA if size < side / 2 else cv2.INTER_LINEAR
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border, borderValue=fill)
+    crop = _warped(image, matrix, size, shrunk=side / size, border=border, fill=fill)
     points = xy @ matrix[:, :2].T + matrix[:, 2]
     if mirrored:
         points, labelled = points[list(skeleton.flip)], labelled[list(skeleton.flip)]

@@ -55,10 +55,9 @@ def _joints_mat(folder: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{folder}: expected joints.mat and images/ (the layout of LSP); joints.mat is missing")
     try:
-        joints = loadmat(path)["joints"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        return np.asarray(loadmat(path)["joints"], np.float64)
+    except Exception as error:  # scipy raises many kinds for a damaged or foreign file
         raise DataError(f"{path}: not a MATLAB file with an array 'joints' ({error}); unpack it again") from error
-    return np.asarray(joints, np.float64)
 
 
 def _lsp_set(name: str, folder: Path, joints: np.ndarray, visible: np.ndarray, labelled: np.ndarray) -> PhotoSet:
@@ -109,7 +108,7 @@ def read_photos(spec: str) -> PhotoSet:
 
 def hold_back(photos: PhotoSet, count: int, *, seed: int) -> tuple[PhotoSet, PhotoSet]:
     """Split into (the rest, `count` photos chosen by the seed), both in their original order."""
-    if count >= len(photos):
+    if not 0 <= count < len(photos):
         raise DataError(f"{photos.name}: cannot hold back {count} of {len(photos)} photos")
     order = np.random.default_rng(seed).permutation(len(photos))
     return photos.select(np.sort(order[count:])), photos.select(np.sort(order[:count]))

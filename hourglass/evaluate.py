@@ -13,15 +13,18 @@ BATCH = 64
 
 
 def predict_photos(detector: Detector, photos: PhotoSet, *, flip_test: bool) -> np.ndarray:
-    """Joints (N, J, 2) in photo pixels, found in the region around each photo's labelled joints (person-centric)."""
-    size, found = detector.input_size, []
-    for start in range(0, len(photos), BATCH):
-        rows = range(start, min(start + BATCH, len(photos)))
+    """Joints (N, J, 2) in photo pixels, found in the region around each photo's labelled joints (person-centric); NaN
+    for a photo without any label.
+    """
+    size, found = detector.input_size, np.full(photos.xy.shape, np.nan)
+    some = np.flatnonzero(photos.labelled.any(1)).tolist()
+    for start in range(0, len(some), BATCH):
+        rows = some[start : start + BATCH]
         regions = [region_of(photos.xy[row][photos.labelled[row]]) for row in rows]
         crops = np.stack([region.cut(photos.read(row), size) for row, region in zip(rows, regions, strict=True)])
         xy, _ = detector.crops(crops, flip_test=flip_test)
-        found += [region.to_frame(points, size) for region, points in zip(regions, xy, strict=True)]
-    return np.stack(found)
+        found[rows] = [region.to_frame(points, size) for region, points in zip(regions, xy, strict=True)]
+    return found
 
 
 def evaluate_pck(detector: Detector, photos: PhotoSet, *, flip_test: bool, threshold: float = 0.2) -> dict[str, Any]:

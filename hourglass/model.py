@@ -10,7 +10,6 @@ the next stack (figure 4). Two kinds of residual block serve:
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +31,9 @@ class HourglassConfig:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives a list
         if self.block not in BLOCKS:
             raise ValueError(f"unknown block {self.block!r}; known: {', '.join(BLOCKS)}")
+        sizes = (self.joints, self.stacks, self.stem_width, self.input_size, *self.widths)
+        if len(self.widths) < 2 or min(sizes) < 1:
+            raise ValueError(f"every size must be at least 1, and at least two widths given: {self}")
         if self.input_size % (STRIDE * 2 ** (len(self.widths) - 1)):
             raise ValueError(f"input size {self.input_size} cannot be halved {len(self.widths) - 1} times after /4")
 

@@ -13,7 +13,7 @@ from hourglass.codec import Codec, to_crop
 from hourglass.model import HourglassConfig, StackedHourglass
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, InputError
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"
@@ -40,6 +40,16 @@ def predict_maps(model: StackedHourglass, codec: Codec, images: Tensor, flip: tu
     return (maps + mirrored.flip(-1)[:, list(flip)]) / 2
 
 
+def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleton]:
+    """The parts of a detector as a checkpoint describes them, the network still without its weights."""
+    if checkpoint.arch != ARCH:
+        raise ValueError(f"architecture {checkpoint.arch!r}, not {ARCH!r}")
+    config, skeleton = HourglassConfig(**checkpoint.config), get_skeleton(checkpoint.meta["skeleton"])
+    if config.joints != len(skeleton):
+        raise ValueError(f"{config.joints} joints, where {skeleton.name} has {len(skeleton)}")
+    return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton
+
+
 @dataclass(frozen=True)
 class Detector:
     """A trained hourglass with what its weights file says about it."""
@@ -55,10 +65,8 @@ class Detector:
         """Read a weights file; CheckpointError if it is not a sound hourglass checkpoint."""
         checkpoint = load_checkpoint(path, KIND)
         try:
-            model = StackedHourglass(HourglassConfig(**checkpoint.config))
-            codec = Codec(**checkpoint.meta["codec"])
-            skeleton = get_skeleton(checkpoint.meta["skeleton"])
-        except (TypeError, ValueError, KeyError) as error:
+            model, codec, skeleton = _described(checkpoint)
+        except (TypeError, ValueError, KeyError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()

@@ -24,6 +24,7 @@ from hourglass.evaluate import evaluate_pck
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Detector, save_detector, to_input
 from pipeline.atomic import check_writable, replacing
+from pipeline.device import trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class TrainConfig:
     data: tuple[str, ...]  # sets, each KIND:PATH
     out: Path  # weights file; the log and the resume file stand beside it
     model: HourglassConfig  # its number of joints is that of the sets' skeleton
-    codec: Codec = Codec()
+    codec: Codec = field(default_factory=Codec)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     hold_back: int = 1000  # photos of the last set kept out of training, for validation
     epochs: float = 100.0
@@ -47,7 +48,7 @@ class TrainConfig:
     cool_down: float = 0.25  # last part of the run, over which the rate falls to 0
     ema: float = 0.999  # decay per step of the moving average of weights, which is what is kept
     seed: int = 1
-    precision: str = "float32"  # or "bfloat16": the network's own arithmetic; loss and weights stay float32
+    precision: str = "auto"  # of the network's products: "float32", "bfloat16", "auto": what the device is made for
     save_every: int = 500  # steps between resume files
     evaluate_every: int = 2000  # steps between validations
     threads: int = 0  # of each process on a CPU; 0: all
@@ -175,7 +176,8 @@ def _step(
     network.train()
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    bfloat16 = trains_in_bfloat16(config.precision, images.device)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
         stacks = network(images)
     loss = torch.stack([config.codec.loss(maps, xy, labelled) for maps in stacks]).mean()
     state.optimiser.zero_grad(set_to_none=True)

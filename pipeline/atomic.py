@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import OutputError
@@ -18,18 +18,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises OutputError if `path` is a folder, its folder is missing, or nothing can be created there.
     """
-    target = path.resolve()  # a link stays a link: the file that it points to is replaced
-    with _temporary(path, target) as temporary:
+    with _temporary(path) as temporary:
         yield temporary
         try:
-            temporary.replace(target)
+            temporary.replace(path.resolve())
         except OSError as error:
             raise cannot_write(path, error) from error
 
 
 def check_writable(path: Path) -> None:
     """Raise OutputError, as `replacing` would, unless a file can be written at `path`; leaves nothing behind."""
-    with _temporary(path, path.resolve()):
+    with _temporary(path):
         pass
 
 
@@ -40,13 +39,16 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
 
 
 @contextmanager
-def _temporary(path: Path, target: Path) -> Iterator[Path]:
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file in it")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
-    temporary = target.with_name(f".posecli-{secrets.token_hex(6)}{target.suffix}")
+def _temporary(path: Path) -> Iterator[Path]:
     try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # an impossible name, such as one that is too long, is found out here
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; give the name of a file in it")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
+        # A link stays a link: the file that it points to is replaced, so the temporary must lie beside that.
+        temporary = path.resolve().with_name(f".posecli-{secrets.token_hex(6)}{path.suffix}")
         # Tried for real: permission bits say little to root, on network shares and on read-only disks.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:

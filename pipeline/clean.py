@@ -5,6 +5,7 @@ person was away.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
@@ -18,23 +19,42 @@ class CleanOptions:
 
     unsure: float = 0.2  # a joint with a lower score is filled from its neighbours in time
     gap_s: float = 0.35  # longer absences of the person cut the track into parts
+    jump: float = 0.7  # and so does a move of the whole person, from frame to frame, by this share of the body's extent
+    blip_s: float = 0.25  # parts shorter than this, and than half the longest, are false sightings and left out
     window: int = 7  # frames, of the Hampel filter
     outlier: float = 3.0  # robust standard deviations from the window's median that make an outlier
     cutoff_hz: float = 6.0  # of the Butterworth low-pass
     order: int = 4
 
 
-def parts(track: Track2D, *, gap_s: float) -> list[slice]:
-    """The stretches of a track without an absence longer than gap_s."""
-    cuts = np.flatnonzero(np.diff(track.time_s) > gap_s) + 1
+def parts(track: Track2D, options: CleanOptions) -> list[slice]:
+    """The stretches of a track in which one person is followed: without a long absence or a jump to another place."""
+    absent = np.diff(track.time_s) > options.gap_s
+    centre, extent = np.median(track.xy, 1), np.ptp(track.xy, axis=1).max(-1)
+    moved = np.linalg.norm(np.diff(centre, axis=0), axis=-1)
+    jumped = moved > options.jump * np.maximum(extent[1:], extent[:-1])
+    cuts = np.flatnonzero(absent | jumped) + 1
     bounds = [0, *cuts.tolist(), len(track)]
-    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False) if stop > start]
+    return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
-def clean(track: Track2D, options: CleanOptions = CleanOptions()) -> Track2D:  # noqa: B008
-    """The track with outliers and unsure joints filled and every coordinate smoothed. Scores stay as they are."""
+def without_blips(track: Track2D, options: CleanOptions) -> Track2D:
+    """The track without the short parts in which something else was taken for a person."""
+    found = parts(track, options)
+    lasting = [float(track.time_s[part][-1] - track.time_s[part][0]) for part in found]
+    least = min(options.blip_s, 0.5 * max(lasting, default=0.0))
+    rows = [np.arange(len(track))[part] for part, span in zip(found, lasting, strict=True) if span >= least]
+    return track.select(np.concatenate(rows) if rows else np.arange(0))
+
+
+def clean(track: Track2D, options: CleanOptions = CleanOptions()) -> Track2D:
+    """The track without false sightings, outliers and unsure joints filled, and every coordinate smoothed.
+
+    Scores stay as they are.
+    """
+    track = without_blips(track, options)
     xy = track.xy.copy()
-    for part in parts(track, gap_s=options.gap_s):
+    for part in parts(track, options):
         sure = track.score[part] >= options.unsure
         sure &= ~outliers(xy[part], window=options.window, limit=options.outlier)
         xy[part] = smooth(
@@ -80,12 +100,22 @@ def filled(xy: np.ndarray, sure: np.ndarray, time_s: np.ndarray) -> np.ndarray:
 def smooth(path: np.ndarray, time_s: np.ndarray, *, cutoff_hz: float, order: int) -> np.ndarray:
     """A path (T, ...) through a zero-phase Butterworth low-pass of that order at the clip's real rate.
 
-    Too short a path, or one whose rate is not above twice the cut-off, comes back as it is.
+    The filter runs over evenly spaced times, so that missing frames and a varying rate do not bend the path. Too short
+    a path, or one whose rate is not above twice the cut-off, comes back as it is.
     """
     steps = np.diff(time_s)
-    if len(steps) < 3 * order or cutoff_hz >= 0.5 / np.median(steps):
+    if len(steps) < 3 * order:
         return path
-    # Half the order, since running forwards and backwards doubles it.
-    sections = butter(order // 2, cutoff_hz, fs=1 / np.median(steps), output="sos")
-    smoothed: np.ndarray = sosfiltfilt(sections, path, axis=0, padlen=min(len(path) - 1, 3 * order))
-    return smoothed
+    # As many even steps as frames, with the missing ones; at most ten times as many, should the times be nonsense.
+    count = min(round(np.round(steps / np.median(steps)).sum()), 10 * len(steps))
+    rate = count / (time_s[-1] - time_s[0])
+    if rate <= 2 * cutoff_hz:
+        return path
+    even = np.linspace(time_s[0], time_s[-1], count + 1)
+    # Half the order, since running forwards and backwards doubles it. What lies beyond the ends is made up from what
+    # lies within: three periods of the cut-off, after which the filter has forgotten where it started.
+    sections = butter(order // 2, cutoff_hz, fs=rate, output="sos")
+    padding = min(count, max(3 * order, round(3 * rate / cutoff_hz)))
+    columns = [np.interp(even, time_s, column) for column in path.reshape(len(path), -1).T]
+    smoothed = sosfiltfilt(sections, columns, padlen=padding)
+    return np.stack([np.interp(time_s, even, column) for column in smoothed], -1).reshape(path.shape)

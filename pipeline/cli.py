@@ -45,9 +45,10 @@ def main() -> None:
 
 
 def _models(hourglass: str, lifter: str, device: str) -> "Models":
-    from pipeline.device import open_device
+    from pipeline.device import open_device, share_processor
     from pipeline.run import Models
 
+    share_processor()
     return Models.load(hourglass=hourglass, lifter=lifter, device=open_device(device))
 
 
@@ -120,9 +121,10 @@ def eval_hourglass(
     from hourglass.data import hold_back, read_photos
     from hourglass.evaluate import evaluate_pck, table
     from hourglass.predict import Detector
-    from pipeline.device import open_device
+    from pipeline.device import open_device, share_processor
     from pipeline.weights import find_weights
 
+    share_processor()
     photos = read_photos(data)
     if held_back:
         photos = hold_back(photos, held_back, seed=seed)[1]
@@ -144,7 +146,9 @@ def train_hourglass(
     rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 2e-3,
     hold_back: Annotated[int, typer.Option(help="photos of the last set kept for validation")] = 1000,
     seed: Annotated[int, typer.Option(help="decides the start, the order and the augmentation")] = 1,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 where the processor has units for it")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 where the processor has units for it")
+    ] = "float32",
     evaluate_every: Annotated[int, typer.Option(help="steps between validations")] = 2000,
     threads: Annotated[int, typer.Option(help="CPU threads of each process; 0: all")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
@@ -171,6 +175,56 @@ def train_hourglass(
         precision=precision,
         evaluate_every=evaluate_every,
         threads=threads,
+    )
+    print(train(config, resume=resume))
+
+
+@app.command()
+def train_lifter(
+    model: Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2 or gan", show_default=False)],
+    data: Annotated[str, typer.Option(help="poses to learn from, mocap:PATH of an npz file", show_default=False)],
+    out: Out,
+    steps: Annotated[int, typer.Option(help="length of the run")] = 20_000,
+    batch: Annotated[int, typer.Option(help="samples a step")] = 512,
+    seed: Annotated[int, typer.Option(help="decides the start, the cameras and the errors")] = 1,
+    width: Annotated[int, typer.Option(help="units of every hidden layer")] = 1024,
+    dropout: Annotated[float, typer.Option(help="share of units left out while training")] = 0.1,
+    rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 1e-3,
+    schedule: Annotated[str, typer.Option(help="cosine, or exponential: 0.96 per 100k steps, as published")] = "cosine",
+    max_norm: Annotated[float, typer.Option(help="limit of each weight matrix's norm; 0: none; published: 1")] = 0.0,
+    adversarial_weight: Annotated[float, typer.Option(help="gan: weight of the adversarial loss")] = 3e-3,
+    adversarial_from: Annotated[float, typer.Option(help="gan: share of the run before it joins")] = 0.5,
+    held_out_trial: Annotated[list[str] | None, typer.Option(help="a trial kept for validation; repeatable")] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the device is made for")] = "auto",
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
+) -> None:
+    """Train a lifter on motion capture seen by random cameras, with errors like a detector's."""
+    import torch
+
+    from lifter.train import TrainLifterConfig
+    from lifter.train import train_lifter as train
+
+    if threads:
+        torch.set_num_threads(threads)
+    config = TrainLifterConfig(
+        model=model,
+        data=data,
+        out=out,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        width=width,
+        dropout=dropout,
+        rate=rate,
+        schedule=schedule,
+        max_norm=max_norm,
+        adversarial_weight=adversarial_weight,
+        adversarial_from=adversarial_from,
+        held_out_trials=tuple(held_out_trial or ()),
+        precision=precision,
+        device=device,
     )
     print(train(config, resume=resume))
 

@@ -1,8 +1,12 @@
 """What the machine can compute on."""
 
+import os
+
 import torch
 
 from pipeline.errors import DeviceError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def open_device(name: str) -> torch.device:
@@ -19,3 +23,21 @@ def open_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"device {name!r} cannot be used: {reason}; try --device cpu") from error
     return device
+
+
+def trains_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether products are computed in bfloat16 (weights stay float32): 'auto': where there are units for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def share_processor() -> None:
+    """Let torch use half of the processor's cores, at least one, for networks on the CPU.
+
+    The networks are small: their threads wait for each other at every layer, and one that has to wait for a core,
+    because the video is decoded there or another program is busy, holds up all. Decoding and encoding take the rest.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))

@@ -1,6 +1,6 @@
 """Poses over time: what the detector finds (`Track2D`) and what the lifter makes of it (`Track3D`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Track2D:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def select(self, rows: np.ndarray) -> "Track2D":
+        """The track with these rows only."""
+        return replace(
+            self, frame=self.frame[rows], time_s=self.time_s[rows], xy=self.xy[rows], score=self.score[rows]
+        )
 
 
 @dataclass(frozen=True)

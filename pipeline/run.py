@@ -73,10 +73,10 @@ class Summary:
 
 
 def lift_track(track: Track2D, lifter: Lifter, options: CleanOptions) -> Track3D:
-    """The 3D track of a cleaned 2D track, smoothed like it. The camera's focal length is a guess from the frame size."""
+    """The 3D track of a cleaned 2D track, smoothed like it. The focal length is guessed from the frame size."""
     lifted = lifter.lift(track, Intrinsics.guess(*track.size))
     xyz = lifted.xyz.copy()
-    for part in parts(track, gap_s=options.gap_s):
+    for part in parts(track, options):
         xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.cutoff_hz, order=options.order)
     return replace(lifted, xyz=xyz)
 

@@ -22,7 +22,8 @@ FindJoints = Callable[[np.ndarray, Sequence[Region]], tuple[np.ndarray, np.ndarr
 class TrackOptions:
     """When someone counts as found, and how hard to look."""
 
-    found: float = 0.35  # mean score of the limb joints from which on someone is there
+    found: float = 0.4  # mean score of the limb joints from which on someone is there
+    kept: float = 0.22  # mean score down to which someone who is being followed still is
     joint: float = 0.15  # score from which on a joint takes part in placing the region
     search_every: int = 3  # frames between searches while nobody is there
     window_scales: tuple[float, ...] = (1.0, 0.7, 0.45)  # sides of search squares over the frame's shorter side
@@ -69,7 +70,7 @@ class Tracker:
     def update(self, image: np.ndarray) -> Sighting | None:
         """The person in the next frame (H, W, 3) uint8 BGR, or None if nobody is seen."""
         sighting = self._look(image, [self._region])[0] if self._region else None
-        if sighting is not None and self._present(sighting):
+        if sighting is not None and self._presence(sighting) >= self._options.kept:
             self._region = self._next_region(sighting)
             return sighting
         sighting = self._search(image)
@@ -82,9 +83,6 @@ class Tracker:
 
     def _presence(self, sighting: Sighting) -> float:
         return float(sighting.score[self._limbs].mean())
-
-    def _present(self, sighting: Sighting) -> bool:
-        return self._presence(sighting) >= self._options.found
 
     def _region_around(self, sighting: Sighting) -> Region | None:
         sure = sighting.score >= self._options.joint
@@ -110,7 +108,7 @@ class Tracker:
             if not regions:
                 return None
             best = self._look(image, regions)
-        present = [sighting for sighting in best if self._present(sighting)]
+        present = [sighting for sighting in best if self._presence(sighting) >= self._options.found]
         return max(present, key=self._prominence, default=None)
 
     def _prominence(self, sighting: Sighting) -> float:

@@ -6,18 +6,13 @@ from typing import Any
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-MATRICES = {  # by the number that the standard H.273 gives to a YCbCr matrix
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+BT601, BT709, BT2020 = 5, 1, 9  # the scaler's numbers for YCbCr matrices
+# ... and for those that clips name, in the numbers of the standard H.273.
+MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: BT2020, 10: BT2020}
+SCALING = 0x2 | 0x40000  # bilinear, accurately rounded: without the latter, grey is not quite grey
 HD_LINES = 720  # a clip that names no matrix is taken for BT.709 from here up and for BT.601 below, as players do
 ODDEST_PIXEL = 4  # times as wide as high, or the reverse; beyond, the header is wrong
 
@@ -45,12 +40,18 @@ class Upright:
         # Always named: the scaler refuses frames whose matrix is a reserved or rare one.
         matrix = MATRICES.get(frame.colorspace)
         if matrix is None:
-            matrix = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
+            matrix = BT709 if frame.height >= HD_LINES else BT601
         width, height = self._stored
-        image = self._scaler.reformat(
-            frame, width=width, height=height, format="bgr24", src_colorspace=matrix, dst_colorspace=matrix
-        ).to_ndarray()
-        return self._upright(image)
+        bgr = self._scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="bgr24",
+            src_colorspace=matrix,
+            dst_colorspace=BT601,  # of no meaning for BGR, but older scalers ignore the one if both are the same
+            interpolation=SCALING,
+        )
+        return self._upright(bgr.to_ndarray())
 
     def _upright(self, image: np.ndarray) -> np.ndarray:
         across, down = self._xx, self._yy

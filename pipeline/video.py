@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,17 +13,18 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.atomic import cannot_write, check_writable, replacing
 from pipeline.audio import Sound, sound_packets, sound_stream
 from pipeline.errors import InputError, OutputError
 from pipeline.timeline import Timeline
-from pipeline.upright import Upright
+from pipeline.upright import BT709, SCALING, Upright
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,6 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # file ending -> contai
 QUALITY = {"crf": "20", "preset": "veryfast"}  # x264: hardly visible loss, several times faster than its default
 FINE_TIME_BASE = Fraction(1, 90_000)  # for clips whose own mp4 cannot hold; exact for all usual frame rates
 MAX_TICKS_PER_S = 1_000_000  # an mp4 counts the ticks of a frame in 32 bits
-BT709 = 1  # as matrix, as primaries and as transfer function, in the numbers of H.273
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,10 @@ def check_output(path: Path | str, source: Path | str | None = None) -> None:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise OutputError(f"{path}: videos are written as {', '.join(FORMATS)}; choose one of these endings")
-    if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-        raise OutputError(f"{path}: is the video that is read; choose another name for the result")
     check_writable(path)
+    with suppress(OSError):  # one of them does not exist
+        if source is not None and path.samefile(source):
+            raise OutputError(f"{path}: is the video that is read; choose another name for the result")
 
 
 class VideoWriter:
@@ -138,8 +140,7 @@ class VideoWriter:
         self._path = Path(path)
         self._source = None if source is None else Path(source)
         self._size = size
-        fits = info.time_base.denominator <= MAX_TICKS_PER_S
-        self._time_base = info.time_base if fits else FINE_TIME_BASE
+        self._time_base = info.time_base if info.time_base.denominator <= MAX_TICKS_PER_S else FINE_TIME_BASE
         self._rate = info.rate
         self._last_tick = -1
         self._scaler = VideoReformatter()
@@ -147,11 +148,16 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self._path))
+            ticks = self._time_base.denominator
             self._container = av.open(
                 f"file:{temporary}",
                 "w",
                 format=FORMATS[self._path.suffix.lower()],
-                container_options={"movflags": "+faststart"},
+                container_options={
+                    "movflags": "+faststart",
+                    # The clock that says by how much a stream starts late; by default it counts thousandths only.
+                    "movie_timescale": str(ticks * math.ceil(1 / (ticks * FINE_TIME_BASE))),
+                },
             )
             self._stream = self._add_pictures()
             self._sound: Sound = iter(())
@@ -179,7 +185,6 @@ class VideoWriter:
         self._last_tick = max(round(frame.time_s / self._time_base), self._last_tick + 1)
         coded = self._coded(image)
         coded.pts, coded.time_base = self._last_tick, self._time_base
-        coded.duration = max(round(1 / (self._rate * self._time_base)), 1)  # of use for the last frame only
         with self._reporting():
             self._container.mux(self._stream.encode(coded))
             self._mux_sound(until_s=frame.time_s)
@@ -192,7 +197,7 @@ class VideoWriter:
         context.time_base = stream.time_base = self._time_base
         context.max_b_frames = 0  # so that every player, also one that skips edit lists, starts at the right time
         context.color_range = ColorRange.MPEG
-        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.colorspace = context.color_primaries = context.color_trc = BT709  # 1 in all three tables
         context.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
         context.thread_type = "AUTO"
         return stream
@@ -204,8 +209,9 @@ class VideoWriter:
         return self._scaler.reformat(
             VideoFrame.from_ndarray(even, "bgr24"),
             format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
+            dst_colorspace=BT709,
             dst_color_range=ColorRange.MPEG,
+            interpolation=SCALING,
         )
 
     def _mux_sound(self, until_s: float) -> None:
@@ -245,14 +251,13 @@ def _opened(path: Path) -> Iterator["_Clip"]:
     limit = {"max_pixels": str(MAX_PIXELS)}
     options = {
         **limit,
-        "protocol_whitelist": "file",  # a playlist in the guise of a video must not open other addresses
         "fflags": "-genpts",  # no times are better than invented ones: an AVI with B-frames gets them in disorder
     }
     try:
         # "file:" keeps a colon in the name from being taken for the end of a protocol.
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except PermissionError as error:
-        raise InputError(f"{path}: may not be read; change its permissions") from error
+        raise _cannot_read(path, error) from error
     except (av.FFmpegError, ValueError) as error:
         raise _no_video(path) from error
     with container:
@@ -264,14 +269,22 @@ def _opened(path: Path) -> Iterator["_Clip"]:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file; check its name and folder")
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: there is no such file; check its name and folder") from error
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder; give a video file")
-    if not path.is_file():
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is no regular file and cannot be read twice; save the video to a file first")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes); copy or download it again")
+
+
+def _cannot_read(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); check its name and permissions")
 
 
 def _no_video(path: Path) -> InputError:
@@ -299,6 +312,12 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
+def _start(stream: VideoStream | AudioStream | None) -> Fraction | None:
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return None
+    return stream.start_time * stream.time_base
+
+
 class _Clip:
     """An open file and the stream of its pictures."""
 
@@ -322,9 +341,10 @@ class _Clip:
     @property
     def start(self) -> Fraction:
         """Seconds on the file's own clock when its pictures or its sound start; not every clock starts at 0."""
-        streams = (self.stream, sound_stream(self.container))
-        starts = [s.start_time * s.time_base for s in streams if s and s.start_time is not None and s.time_base]
-        return min(starts, default=Fraction(0))
+        pictures, sound = _start(self.stream), _start(sound_stream(self.container))
+        if sound is not None:
+            sound = max(sound, Fraction(0))  # what comes before 0 is the run-up of its codec, which no one hears
+        return min((start for start in (pictures, sound) if start is not None), default=Fraction(0))
 
     def frames(self) -> Iterator[VideoFrame]:
         """All frames that decode, also the ones that the decoder holds back until the end; InputError if none does."""
@@ -341,7 +361,10 @@ class _Clip:
             found = found or bool(frames)
             yield from frames
         if not found:
-            raise InputError(f"{self.path}: none of its frames can be decoded; copy it again or convert it to mp4")
+            raise InputError(
+                f"{self.path}: none of its frames can be decoded, as they are damaged or exceed "
+                f"{MAX_PIXELS // 1_000_000} megapixels; copy it again or make it smaller"
+            )
 
     def timed_frames(self) -> Iterator[tuple[int, VideoFrame]]:
         """The frames, each with its tick of `time_base` since the clip's start; if some are missing, logs a warning."""
@@ -367,7 +390,7 @@ class _Clip:
     def _is_short(self, ticks: int) -> bool:
         """Whether frames that span so many ticks are less than the header promised."""
         if self.container.format.name == "avi":  # FFmpeg knows the true length of one that was cut
-            promised = self.stream.frames / self.rate
+            promised = Fraction(self.stream.frames) / self.rate
         elif self.stream.duration or not self.container.streams.audio:
             promised = self.duration or Fraction(0)
         else:
