@@ -107,7 +107,8 @@ def _degrade(rng: np.random.Generator, image: np.ndarray, config: AugmentConfig)
         image = (image + noise).clip(0, 255).astype(np.uint8)
     if rng.random() < config.compressed:
         quality = int(rng.integers(15, 60))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
     return image
 
 

@@ -69,7 +69,7 @@ class Detector:
         except (TypeError, ValueError, KeyError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
-        model = model.to(device=device, memory_format=torch.channels_last).eval()
+        model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return cls(model, codec, skeleton, device, checkpoint.meta)
 
     @property

@@ -4,6 +4,7 @@ The rate rises over a short warm-up, stays, and falls to nothing over the last p
 not depend on the length of the run, a run may be made longer or shorter while it is under way.
 """
 
+import io
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from hourglass.data import PhotoSet, fingerprint, hold_back, read_photos
 from hourglass.evaluate import evaluate_pck
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Detector, save_detector, to_input
-from pipeline.atomic import check_writable, replacing
+from pipeline.atomic import cannot_write, check_writable, replacing
 from pipeline.device import trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError
 
@@ -119,15 +120,20 @@ class State:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the resume file, to a temporary name first."""
+        """Write the resume file, to a temporary name first; OutputError if it cannot be written."""
         content = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
         }
+        buffer = io.BytesIO()  # torch's own writer does not say why it failed
+        torch.save(content, buffer)
         with replacing(path) as temporary:
-            torch.save(content, temporary)
+            try:
+                temporary.write_bytes(buffer.getbuffer())
+            except OSError as error:
+                raise cannot_write(path, error) from error
 
     def load(self, path: Path) -> None:
         """Continue from a resume file; CheckpointError if it does not fit this run."""
@@ -140,20 +146,20 @@ class State:
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no run to resume; start it without --resume") from None
         except Exception as error:  # torch raises many kinds for a damaged or foreign file
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CheckpointError(f"{path}: cannot resume from it ({reason}); start anew without --resume") from error
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     """The rate at a step: linear warm-up, constant, linear cool-down."""
     left = (total - step) / max(config.cool_down * total, 1)
-    return config.rate * min(1.0, (step + 1) / config.warm_up, max(left, 0.0))
+    return config.rate * min(1.0, (step + 1) / max(config.warm_up, 1), max(left, 0.0))
 
 
 def _new_state(config: TrainConfig) -> State:
     torch.manual_seed(config.seed)
-    model = StackedHourglass(config.model).to(memory_format=torch.channels_last)
-    average = StackedHourglass(config.model).to(memory_format=torch.channels_last)
+    model = StackedHourglass(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = StackedHourglass(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     return State(model, average.eval(), optimiser)
@@ -262,12 +268,16 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     sets, held = load_sets(config)
     config = replace(config, model=config.model.with_joints(len(held.skeleton)))
     samples = Samples(sets, config)
+    total = int(config.epochs * (len(samples) // config.batch))
+    if total < 1:
+        what = f"{len(samples)} photos in batches of {config.batch}, {config.epochs} epochs"
+        raise DataError(f"{what}: not a single step of training; give more photos or epochs, or a smaller batch")
     state = _new_state(config)
     if resume:
         state.load(config.resume_file)
     processes = Processes.from_environment()
     try:
-        _train(state, samples, held, config=config, processes=processes)
+        _train(state, samples, held, total=total, config=config, processes=processes)
     except KeyboardInterrupt:
         if processes.rank == 0:
             state.save(config.resume_file)
@@ -277,11 +287,14 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     return config.out
 
 
-def _train(state: State, samples: Samples, held: PhotoSet, *, config: TrainConfig, processes: Processes) -> None:
-    """The loop: from the state's step to the end of the run."""
+def _train(
+    state: State, samples: Samples, held: PhotoSet, *, total: int, config: TrainConfig, processes: Processes
+) -> None:
+    """The loop: from the state's step to the end of the run, which is at step `total`."""
     network = nn.parallel.DistributedDataParallel(state.model) if processes.world > 1 else state.model
-    total = int(config.epochs * (len(samples) // config.batch))
     first = processes.rank == 0
+    if first and state.step >= total:  # stopped between the last step and its weights, or the run was made shorter
+        _validate(state, config, samples.sets, held)
     losses: list[float] = []
     with tqdm(total=total, initial=state.step, unit="step", disable=not first, dynamic_ncols=True) as bar:
         while state.step < total:
@@ -290,11 +303,10 @@ def _train(state: State, samples: Samples, held: PhotoSet, *, config: TrainConfi
             losses.append(_step(state, network, batch, config=config, rate=rate))
             last = state.step == total
             if first and (last or state.step % config.evaluate_every == 0):
-                row = {"step": state.step, "loss": float(np.mean(losses)), "rate": rate}
-                row["pck@0.2"] = _validate(state, config, samples.sets, held)
-                _log(config.log_file, row)
+                loss, pck = float(np.mean(losses)), _validate(state, config, samples.sets, held)
+                _log(config.log_file, {"step": state.step, "loss": loss, "rate": rate, "pck@0.2": pck})
                 losses.clear()
-                bar.set_postfix(loss=f"{row['loss']:.3f}", pck=f"{row['pck@0.2']['limbs']:.1f}")
+                bar.set_postfix(loss=f"{loss:.3f}", pck=f"{pck['limbs']:.1f}")
             if first and (last or state.step % config.save_every == 0):
                 state.save(config.resume_file)
             bar.update()

@@ -56,7 +56,11 @@ def sound_packets(source: InputContainer, output: OutputContainer, *, start: Fra
             packet.time_base = tick
             yield due * tick, packet
     except (av.FFmpegError, ValueError) as error:
-        logger.warning("%s: its sound is damaged and is not kept to the end (%s)", source.name, error)
+        logger.warning(
+            "%s: its sound, damaged or of a rare kind, is not kept to the end (%s)",
+            source.name.removeprefix("file:"),
+            error,
+        )
 
 
 def _copied(
@@ -74,11 +78,22 @@ def _encoded(
 ) -> "Iterator[Packet[AudioStream]]":
     rates = av.Codec("aac", "w").audio_rates or ()
     rate = stream.rate if stream.rate in rates else FALLBACK_RATE
-    encoder = output.add_stream("aac", rate=rate, layout="mono" if stream.channels == 1 else "stereo")
+    layout = "mono" if stream.channels == 1 else "stereo"
+    encoder = output.add_stream("aac", rate=rate, layout=layout)
+    for frame in _resampled(packets, layout=layout, rate=rate):
+        yield from encoder.encode(frame)
+    yield from encoder.encode(None)
+
+
+def _resampled(packets: "Iterator[Packet[AudioStream]]", *, layout: str, rate: int) -> Iterator[AudioFrame]:
+    """What the packets decode to, in one kind, though broadcasts change theirs on the way."""
+    kind: tuple[str, str, int] | None = None
     for packet in packets:
         for frame in _decoded(packet):
-            yield from encoder.encode(frame)
-    yield from encoder.encode(None)
+            before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+            if kind != before:
+                resampler = av.AudioResampler("fltp", layout, rate)
+            yield from resampler.resample(frame)
 
 
 def _decoded(packet: "Packet[AudioStream]") -> list[AudioFrame]:

@@ -67,6 +67,7 @@ def video(
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
+    salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
 ) -> None:
     """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays."""
     from pipeline.run import process_video
@@ -74,7 +75,7 @@ def video(
 
     check_output(out, source)  # before the slow part
     probe(source)
-    print(process_video(source, out, _models(hourglass, lifter, device)))
+    print(process_video(source, out, _models(hourglass, lifter, device), salvage=salvage))
 
 
 @app.command()
@@ -144,6 +145,7 @@ def train_hourglass(
     epochs: Annotated[float, typer.Option(help="passes over the photos")] = 100,
     batch: Annotated[int, typer.Option(help="samples a step, over all processes")] = 64,
     rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 2e-3,
+    cool_down: Annotated[float, typer.Option(help="last part of the run, over which the rate falls to 0")] = 0.25,
     hold_back: Annotated[int, typer.Option(help="photos of the last set kept for validation")] = 1000,
     seed: Annotated[int, typer.Option(help="decides the start, the order and the augmentation")] = 1,
     precision: Annotated[
@@ -171,6 +173,7 @@ def train_hourglass(
         epochs=epochs,
         batch=batch,
         rate=rate,
+        cool_down=cool_down,
         seed=seed,
         precision=precision,
         evaluate_every=evaluate_every,

@@ -35,9 +35,7 @@ class Track2D:
 
     def select(self, rows: np.ndarray) -> "Track2D":
         """The track with these rows only."""
-        return replace(
-            self, frame=self.frame[rows], time_s=self.time_s[rows], xy=self.xy[rows], score=self.score[rows]
-        )
+        return replace(self, frame=self.frame[rows], time_s=self.time_s[rows], xy=self.xy[rows], score=self.score[rows])
 
 
 @dataclass(frozen=True)

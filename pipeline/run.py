@@ -6,6 +6,7 @@ A clip is read twice, once to find the person and once to draw. Frames stream an
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,13 @@ def lift_track(track: Track2D, lifter: Lifter, options: CleanOptions) -> Track3D
     return replace(lifted, xyz=xyz)
 
 
-def find_poses(source: Path, models: Models, *, bar: tqdm | None = None) -> Poses:
+def find_poses(source: Path, models: Models, *, salvage: bool = False, bar: tqdm | None = None) -> Poses:
     """Find and follow the person through a clip, clean the track and lift it.
 
-    Raises InputError if the clip cannot be read.
+    Raises InputError if the clip cannot be read, or was cut short and `salvage` does not ask for what is left.
     """
     tracker, sightings, frames, size = models.tracker(), [], 0, (1, 1)
-    for frame in read_frames(source):
+    for frame in read_frames(source, salvage=salvage):
         frames += 1
         size = (frame.image.shape[1], frame.image.shape[0])
         sighting = tracker.update(frame.image)
@@ -109,7 +110,8 @@ def draw_video(source: Path, output: Path, poses: Poses, info: VideoInfo, *, bar
     renderer = _renderer(track, world, poses.lifted.skeleton)
     row_of = {int(frame): row for row, frame in enumerate(track.frame)}
     with VideoWriter(output, size=renderer.size, source=source, info=info) as writer:
-        for frame in read_frames(source):
+        # No further than the first reading went: how a damaged clip ends has been said by then.
+        for frame in islice(read_frames(source, salvage=True), poses.frames):
             row = row_of.get(frame.index)
             figures = [] if row is None else [Figure(track.xy[row], track.score[row], world[row])]
             writer.write(renderer.draw(frame.image, figures, frame.time_s), frame)
@@ -121,14 +123,14 @@ def _renderer(track: Track2D, world: np.ndarray, skeleton_3d: Skeleton) -> Rende
     return Renderer(track.size, [world], skeleton_2d=track.skeleton, skeleton_3d=skeleton_3d)
 
 
-def process_video(source: Path, output: Path, models: Models, *, show_progress: bool = True) -> Summary:
+def process_video(source: Path, output: Path, models: Models, *, salvage: bool = False) -> Summary:
     """The whole of `posecli video` for one clip."""
     check_output(output, source)
     info = probe(source)
     started = time.perf_counter()
     total = None if info.frames is None else 2 * info.frames
-    with tqdm(total=total, unit="frame", desc="find", disable=not show_progress, dynamic_ncols=True) as bar:
-        poses = find_poses(source, models, bar=bar)
+    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True) as bar:
+        poses = find_poses(source, models, salvage=salvage, bar=bar)
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
         draw_video(source, output, poses, info, bar=bar)

@@ -23,7 +23,7 @@ class TrackOptions:
     """When someone counts as found, and how hard to look."""
 
     found: float = 0.4  # mean score of the limb joints from which on someone is there
-    kept: float = 0.22  # mean score down to which someone who is being followed still is
+    kept: float = 0.28  # mean score down to which someone who is being followed still is
     joint: float = 0.15  # score from which on a joint takes part in placing the region
     search_every: int = 3  # frames between searches while nobody is there
     window_scales: tuple[float, ...] = (1.0, 0.7, 0.45)  # sides of search squares over the frame's shorter side

@@ -95,15 +95,15 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
-def read_frames(path: Path | str) -> Iterator[Frame]:
+def read_frames(path: Path | str, *, salvage: bool = False) -> Iterator[Frame]:
     """Decode a clip frame by frame; only a few frames are in memory at a time, however long it is.
 
-    Frames that are damaged are left out, and a clip that was cut short ends early; a warning is logged then.
-    Raises InputError, on the first step, for the same reasons as `probe`.
+    Frames that are damaged are left out, and a warning is logged then. Raises InputError, on the first step, for the
+    same reasons as `probe`, and at the end if the clip was cut short, unless `salvage` asks for what is left of it.
     """
     with _opened(Path(path)) as clip:
         upright: Upright | None = None
-        for index, (tick, frame) in enumerate(clip.timed_frames()):
+        for index, (tick, frame) in enumerate(clip.timed_frames(salvage=salvage)):
             upright = upright or Upright(frame, clip.stream)
             yield Frame(index, float(tick * clip.time_base), upright.image(frame))
 
@@ -150,7 +150,7 @@ class VideoWriter:
             temporary = stack.enter_context(replacing(self._path))
             ticks = self._time_base.denominator
             self._container = av.open(
-                f"file:{temporary}",
+                str(temporary),
                 "w",
                 format=FORMATS[self._path.suffix.lower()],
                 container_options={
@@ -366,8 +366,8 @@ class _Clip:
                 f"{MAX_PIXELS // 1_000_000} megapixels; copy it again or make it smaller"
             )
 
-    def timed_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames, each with its tick of `time_base` since the clip's start; if some are missing, logs a warning."""
+    def timed_frames(self, *, salvage: bool) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames, each with its tick of `time_base` since the clip's start; see `read_frames` for missing ones."""
         timeline: Timeline | None = None
         count = first = end = 0
         for frame in self.frames():
@@ -377,7 +377,12 @@ class _Clip:
             first = first if count else tick
             end = tick + frame.duration
             count += 1
-        if self._errors or self._is_short(end - first):
+        short = self._is_short(end - first)
+        if short and not salvage:
+            raise InputError(
+                f"{self.path}: was cut short: only {count} frames can be read; copy it again, or use --salvage"
+            )
+        if short or self._errors:
             logger.warning("%s: is damaged or was cut short; %d frames could be read", self.path, count)
 
     def _timeline(self, first: VideoFrame) -> Timeline:

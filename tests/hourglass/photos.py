@@ -51,7 +51,7 @@ def _write_images(folder: Path, xy: np.ndarray, *, size: int, digits: int) -> No
 
 
 def write_lsp(folder: Path, xy: np.ndarray, hidden: np.ndarray, *, size: int = 64) -> Path:
-    """A set in the layout of Leeds Sports Pose: joints (3, 14, N), MATLAB's pixels, third row 1 where hidden (N, 14)."""
+    """A set in the layout of Leeds Sports Pose: joints (3, 14, N), pixels from 1, third row 1 where hidden (N, 14)."""
     _write_images(folder, xy, size=size, digits=4)
     joints = np.concatenate([xy + 1.0, hidden[..., None]], -1)
     savemat(folder / "joints.mat", {"joints": joints.transpose(2, 1, 0)})

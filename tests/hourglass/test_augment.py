@@ -29,15 +29,22 @@ GEOMETRY = replace(PLAIN, scale=0.3, shift=0.12, rotation_deg=25, rotated=0.7)
 
 
 def crop(
-    seed: int, config: AugmentConfig, *, image: np.ndarray = PHOTO, xy: np.ndarray = PERSON, labelled: np.ndarray = EVERY
+    seed: int,
+    config: AugmentConfig,
+    *,
+    image: np.ndarray = PHOTO,
+    xy: np.ndarray = PERSON,
+    labelled: np.ndarray = EVERY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return augmented_crop(rng, image, xy, labelled, skeleton=LSP14, size=SIZE, config=config, other=OTHER)
 
 
 def is_mirrored(seed: int, config: AugmentConfig, *, xy: np.ndarray, side: int, sigma: float, tolerance: float) -> bool:
-    """Whether a seed's sample is a mirror image. Photos of that side show one joint alone, as a spot at its place; in the
-    sample it must lie at its label, or in a mirror image at that of the same joint of the other side.
+    """Whether a seed's sample is a mirror image.
+
+    Photos of that side show one joint alone, as a spot at its place; in the sample it must lie at its label, or in a
+    mirror image at that of the same joint of the other side.
     """
     mirrored = []
     for name in ("r_ankle", "l_knee", "r_wrist", "l_shoulder"):
@@ -213,22 +220,19 @@ def test_strong_shrinking_averages_pixels_as_the_detector_does(monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    width=st.integers(1, 80),
-    height=st.integers(1, 80),
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
     other=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     spread=st.floats(0, 500),
     labels=st.integers(1, 14),
     seed=st.integers(0, 2**32),
 )
-def test_odd_photos(width, height, other, spread, labels, seed):
+def test_odd_photos(size, other, spread, labels, seed):
     rng = np.random.default_rng(seed)
-    image, patch = (rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((height, width), other))
+    image, patch = (rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (size, other))
     xy = rng.normal(0, spread, (14, 2)).astype(np.float32)
     labelled = np.arange(14) < labels
     config = AugmentConfig(wide=0.3, close=0.3, blurred=0.5, noisy=0.5, compressed=0.5, occluded=0.5)
-    crop, points, kept = augmented_crop(
-        rng, image, xy, labelled, skeleton=LSP14, size=32, config=config, other=patch
-    )
+    crop, points, kept = augmented_crop(rng, image, xy, labelled, skeleton=LSP14, size=32, config=config, other=patch)
     assert crop.shape == (32, 32, 3)
     assert crop.dtype == np.uint8
     assert points.dtype == np.float32

@@ -75,7 +75,11 @@ def test_a_folder_without_labels(tmp_path):
 
 def damaged_contents() -> dict[str, bytes]:
     """Files that scipy refuses, each by an exception of another kind."""
-    return {"empty": b"", "text": b"not a MATLAB file at all" * 20, "hdf5": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"}
+    return {
+        "empty": b"",
+        "text": b"not a MATLAB file at all" * 20,
+        "hdf5": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM",
+    }
 
 
 @pytest.mark.parametrize("content", damaged_contents().values(), ids=damaged_contents().keys())

@@ -34,7 +34,9 @@ def test_bottleneck_block_by_hand():
 def test_one_map_per_stack_at_a_quarter_of_the_size(config):
     model = StackedHourglass(config).eval()
     maps = model(torch.zeros(2, 3, config.input_size, config.input_size))
-    assert [tuple(m.shape) for m in maps] == [(2, config.joints, config.heatmap_size, config.heatmap_size)] * config.stacks
+    assert [tuple(m.shape) for m in maps] == [
+        (2, config.joints, config.heatmap_size, config.heatmap_size)
+    ] * config.stacks
 
 
 def test_every_stack_is_supervised_and_feeds_the_next():

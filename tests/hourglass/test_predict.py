@@ -27,8 +27,8 @@ def random_network(config: HourglassConfig = TINY, *, seed: int = 0) -> StackedH
     return StackedHourglass(config).eval()
 
 
-def detector(*, codec: Codec = Codec(), seed: int = 0) -> Detector:
-    return Detector(random_network(seed=seed), codec, LSP14, torch.device("cpu"), {})
+def detector() -> Detector:
+    return Detector(random_network(), Codec(), LSP14, torch.device("cpu"), {})
 
 
 def pictures(count: int, *, size: int = 64, seed: int = 0) -> np.ndarray:
@@ -198,7 +198,9 @@ def test_a_description_of_something_else(saved, changes):
         for field, value in changes.items()
     }
     save_checkpoint(saved, replace(sound, **merged))
-    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: does not describe an hourglass this posecli knows \(.+\)"):
+    with pytest.raises(
+        CheckpointError, match=r"tiny\.safetensors: does not describe an hourglass this posecli knows \(.+\)"
+    ):
         Detector.load(saved, torch.device("cpu"))
 
 

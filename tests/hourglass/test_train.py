@@ -77,15 +77,15 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def test_the_loss_falls_and_the_detector_learns(tiny):
-    config = replace(tiny, epochs=50, evaluate_every=50, augment=CALM, rate=5e-3)
+    config = replace(tiny, model=tiny.model.with_stacks(1), epochs=30, evaluate_every=30, augment=CALM, rate=5e-3)
     assert train_hourglass(config) == config.out
     rows = [json.loads(line) for line in config.log_file.read_text().splitlines()]
-    assert [row["step"] for row in rows] == [50, 100, 150]
+    assert [row["step"] for row in rows] == [30, 60, 90]
     losses = [row["loss"] for row in rows]
     # knowing nothing costs the logarithm of the number of heatmap pixels and one
     assert losses[0] < np.log(8 * 8 + 1)
     assert losses[2] < losses[1] < losses[0]
-    assert losses[2] < 0.75 * losses[0]
+    assert losses[2] < 0.85 * losses[0]
     assert rows[2]["pck@0.2"]["mean"] > rows[0]["pck@0.2"]["mean"]
     assert rows[2]["rate"] < rows[0]["rate"]
 

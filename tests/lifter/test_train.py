@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lifter import train
-from pipeline.device import open_device, trains_in_bfloat16
 from lifter.predict import Lifter
 from lifter.registry import LIFTERS
 from lifter.train import PAPER_RECIPE, TrainLifterConfig, rate_at, train_lifter
 from pipeline.checkpoint import load_checkpoint
+from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, DeviceError, InputError, OutputError, PoseError
 from tests.lifter.test_predict import CAMERA, track
 

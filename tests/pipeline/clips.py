@@ -116,10 +116,10 @@ def make_song_with_cover(path: Path) -> Path:
     make_sound(path)
     cover = av.Packet(cv2.imencode(".png", picture((64, 48)))[1].tobytes())
     whole = path.with_name(f"cover_{path.name}")
-    with av.open(str(path)) as song, av.open(str(whole), "w") as output:
+    with av.open(str(path)) as song, av.open(str(whole), "w", format="mp4") as output:
         voice = output.add_stream_from_template(song.streams.audio[0])
         still = output.add_stream("png", width=64, height=48, pix_fmt="rgb24")
-        still.disposition = Disposition.attached_pic
+        still.disposition = Disposition.attached_pic.value
         cover.stream, cover.pts, cover.dts, cover.is_keyframe = still, 0, 0, True
         output.mux(cover)
         for packet in song.demux(audio=0):
@@ -148,8 +148,8 @@ def _beep(until_s: float, start_s: float, rate: int, layout: str) -> Iterator[av
     wave = 0.5 * np.sin(2 * np.pi * 440 * samples / rate) * (samples / rate + start_s >= BEEP_S)
     channels = av.AudioLayout(layout).nb_channels
     for first in range(0, len(wave), 1024):
-        block = np.tile(wave[first : first + 1024].astype(np.float32), (channels, 1))
-        frame = av.AudioFrame.from_ndarray(block, "fltp", layout)
+        block = np.repeat(wave[first : first + 1024].astype(np.float32), channels)[None]
+        frame = av.AudioFrame.from_ndarray(block, "flt", layout)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = first + round(start_s * rate)
         yield frame

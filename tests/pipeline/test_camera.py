@@ -107,7 +107,7 @@ def test_turned_rays_are_the_projection_of_turned_points():
 def test_a_person_looks_the_same_to_the_virtual_camera_wherever_he_stands():
     # A body turned together with its direction: only the direction's own turn may be left.
     body = np.random.default_rng(0).uniform(-0.5, 0.5, (14, 3))
-    straight = body + (0, 0, 5)
+    straight = body + np.array([0, 0, 5])
     for ray in ([0.5, 0.0], [-0.3, 0.2], [0.0, -0.4]):
         aside = straight @ facing_rotation(np.array(ray))  # the inverse rotation: from the axis out to the ray
         seen = turn_rays(aside[:, :2] / aside[:, 2:], facing_rotation(np.array(ray)))

@@ -134,14 +134,18 @@ def test_a_damaged_byte_in_the_tensors(saved, place):
     start = 8 + int.from_bytes(content[:8], "little")
     content[start + place if place > 0 else place] ^= 0x10
     saved.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"damaged: expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}; fetch it again"):
+    with pytest.raises(
+        CheckpointError, match=r"damaged: expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}; fetch it again"
+    ):
         load_checkpoint(saved, "lifter")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 300, -1])
 def test_a_file_cut_short(saved, keep):
     saved.write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors: not a readable weights file \(.+\); fetch or train"):
+    with pytest.raises(
+        CheckpointError, match=r"weights\.safetensors: not a readable weights file \(.+\); fetch or train"
+    ):
         load_checkpoint(saved, "lifter")
 
 
@@ -164,7 +168,9 @@ def test_a_damaged_description(path, text):
 def test_every_field_is_needed_and_of_its_type(path, field):
     for wrong in (None, ["list"]):
         write_with_header(path, **{field: wrong})
-        with pytest.raises(CheckpointError, match="damaged header: expected the fields version, kind, arch, config, meta"):
+        with pytest.raises(
+            CheckpointError, match="damaged header: expected the fields version, kind, arch, config, meta"
+        ):
             load_checkpoint(path, "lifter")
 
 

@@ -17,7 +17,9 @@ BODY = np.random.default_rng(0).uniform(-60, 60, (len(LSP14), 2))  # joints abou
 def track(path: np.ndarray, time_s: np.ndarray, *, score: np.ndarray | None = None) -> Track2D:
     """A body whose middle is at path (T, 2) at these times; all joints are sure unless said otherwise."""
     xy = path[:, None, :] + BODY
-    return Track2D(LSP14, np.arange(len(time_s)), time_s, xy, np.ones(xy.shape[:2]) if score is None else score, (640, 360))
+    return Track2D(
+        LSP14, np.arange(len(time_s)), time_s, xy, np.ones(xy.shape[:2]) if score is None else score, (640, 360)
+    )
 
 
 def line(time_s: np.ndarray) -> np.ndarray:
@@ -109,13 +111,14 @@ def test_a_spike_is_removed_and_only_that_joint_is_touched():
 
 
 def test_outliers_by_hand():
-    # One joint along x, the second still; window 3, limit 3. The body's extent is about 10, so the floor is 0.1.
+    # One joint along x, the second still. The body's extent is about 10, so the floor is 0.1.
     x = np.array([0.0, 1, 2, 9, 4, 5, 6])
     xy = np.zeros((7, 2, 2))
     xy[:, 0, 0] = x
     xy[:, 1, 1] = 10
-    # At 9 the window is (2, 9, 4): median 4, deviations (2, 5, 0), their median 2, limit 3 * 1.4826 * 2 = 8.9 > 5.
-    assert not outliers(xy, window=3, limit=3.0).any()
+    # At 9 the window is (2, 9, 4): median 4, deviations (2, 5, 0), their median 2, limit 2 * 1.4826 * 2 = 5.9 > 5.
+    assert not outliers(xy, window=3, limit=2.0).any()
+    assert outliers(xy, window=3, limit=1.6)[:, 0].tolist() == [False, False, False, True, False, False, False]
     # With 7 the window is 0 1 2 9 4 5 6: median 4, deviations 4 3 2 5 0 1 2, their median 2, limit 1 * 2.97 < 5.
     assert outliers(xy, window=7, limit=1.0)[:, 0].tolist() == [False, False, False, True, False, False, False]
     assert not outliers(xy[:6], window=7, limit=0.1).any()  # shorter than the window

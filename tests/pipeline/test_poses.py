@@ -23,6 +23,16 @@ def test_length_is_the_number_of_rows():
     assert len(track_2d(0)) == len(track_3d(0)) == 0
 
 
+def test_select_keeps_rows_together():
+    whole = replace(track_2d(4), xy=np.arange(4.0)[:, None, None] + np.zeros((14, 2)))
+    some = whole.select(np.array([False, True, False, True]))
+    assert some.frame.tolist() == [1, 3]
+    assert some.time_s.tolist() == [0.04, 0.12]
+    assert some.xy[:, 0, 0].tolist() == [1, 3]
+    assert some.score.shape == (2, 14)
+    assert (some.skeleton, some.size) == (whole.skeleton, whole.size)
+
+
 def test_frames_may_be_missing_but_not_turn_back():
     replace(track_2d(), frame=np.array([0, 7, 8]))
     for wrong in ([0, 2, 1], [0, 1, 1]):

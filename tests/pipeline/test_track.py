@@ -40,6 +40,7 @@ class Scene:
     width: int = 640
     height: int = 360
     people: list[np.ndarray] = field(default_factory=list)
+    clear: float = 0.8  # score of a joint that is seen
     looks: list[Sequence[Region]] = field(default_factory=list)  # regions of every call
 
     @property
@@ -61,8 +62,8 @@ class Scene:
         within = (np.abs(joints - (region.x, region.y)) <= region.side / 2).all(1)
         within &= ((joints > -0.5) & (joints < np.array([self.width, self.height]) - 0.5)).all(1)
         fits = SMALLEST <= np.ptp(joints, axis=0).max() / region.side <= LARGEST
-        score = np.where(within & fits, 0.8, 0.05)
-        return np.where(score[:, None] > 0.5, joints, (region.x, region.y)), score
+        seen = within & fits
+        return np.where(seen[:, None], joints, (region.x, region.y)), np.where(seen, self.clear, 0.05)
 
     def tracker(self, **options: float) -> Tracker:
         return Tracker(self.find_joints, LSP14, TrackOptions(**options))
@@ -114,6 +115,22 @@ def test_weak_scores_are_nobody():
     scene = Scene(people=[person(320, 180, 200)])
     assert scene.tracker(found=0.81).update(scene.image) is None
     assert scene.tracker(found=0.79).update(scene.image) is not None
+
+
+def test_who_is_followed_may_be_seen_less_clearly_than_who_is_found():
+    scene = Scene(people=[person(320, 180, 200)], clear=0.5)
+    tracker = scene.tracker(found=0.4, kept=0.3)
+    assert tracker.update(scene.image) is not None
+    scene.clear = 0.31
+    scene.looks.clear()
+    assert tracker.update(scene.image) is not None
+    assert [len(regions) for regions in scene.looks] == [1]
+    scene.clear = 0.29
+    assert tracker.update(scene.image) is None
+    scene.clear = 0.39
+    assert [tracker.update(scene.image) for _ in range(6)] == [None] * 6
+    scene.clear = 0.41
+    assert [tracker.update(scene.image) is not None for _ in range(3)].count(True) >= 1
 
 
 def test_a_moving_person_is_followed_without_searching_again():
@@ -210,6 +227,19 @@ def test_the_most_prominent_of_two_is_chosen_and_kept(order):
     np.testing.assert_allclose(sighting.xy, person(150, 180, 240))
 
 
+def test_a_person_far_away_who_is_seen_more_clearly_does_not_crowd_out_a_near_one():
+    scene = Scene(people=[person(170, 180, 250), person(500, 180, 80)])
+    far = scene.people[1]
+
+    def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
+        xy, score = scene.find_joints(image, regions)
+        return xy, np.where((xy == far).all((1, 2))[:, None], 0.9, score)
+
+    sighting = Tracker(find_joints, LSP14).update(scene.image)
+    assert sighting is not None
+    np.testing.assert_allclose(sighting.xy, scene.people[0])
+
+
 def test_few_sure_joints_are_no_person():
     def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
         xy = np.tile(person(320, 180, 200), (len(regions), 1, 1))
@@ -253,7 +283,10 @@ def test_a_frame_of_one_pixel():
 
 
 def test_the_track_of_sightings():
-    rows = [(3, 0.12, Sighting(person(1, 2, 3), np.full(14, 0.5))), (5, 0.2, Sighting(person(4, 5, 6), np.full(14, 0.6)))]
+    rows = [
+        (3, 0.12, Sighting(person(1, 2, 3), np.full(14, 0.5))),
+        (5, 0.2, Sighting(person(4, 5, 6), np.full(14, 0.6))),
+    ]
     track = track_of(rows, LSP14, (640, 360))
     assert track.frame.tolist() == [3, 5]
     assert track.time_s.tolist() == [0.12, 0.2]

@@ -31,8 +31,6 @@ from tests.pipeline.clips import (
     quarters,
 )
 
-resource = pytest.importorskip("resource", reason="limits on the size of files are a matter of Unix")
-
 UPRIGHT = ["red", "green", "blue", "white"]
 NTSC = [Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(60_000, 1001)]
 INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25), None, None, has_audio=False, rotation=0)
@@ -42,7 +40,7 @@ def rewrite(source: Path, output: Path, *, use_sound: bool = True) -> list[Frame
     """Send a clip through reader and writer; returns the frames that were read."""
     info, frames = probe(source), []
     with VideoWriter(output, (info.width, info.height), info=info, source=source if use_sound else None) as writer:
-        for frame in read_frames(source):
+        for frame in read_frames(source, salvage=True):
             writer.write(frame.image, frame)
             frames.append(frame)
     return frames
@@ -154,19 +152,19 @@ def test_frames_that_grow_too_large_are_left_out(
 ) -> None:
     source = joined(tmp_path, sizes=[(64, 48), (96, 80)], sounds=[{}] * 2)
     monkeypatch.setattr(module, "MAX_PIXELS", 64 * 80)
-    assert numbers([frame.image for frame in read_frames(source)]) == list(range(10))
+    found = numbers([frame.image for frame in read_frames(source)])
+    assert 7 < len(found) <= 10  # the decoder may drop those that it holds back
+    assert found == list(range(len(found)))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_sound_that_changes_its_kind_ends_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sound_may_change_its_kind(tmp_path: Path) -> None:
     sounds = [{"sound": "mp2"}, {"sound": "mp2", "sound_rate": 48_000, "layout": "mono"}]
     source = joined(tmp_path, sizes=[(64, 48)] * 2, sounds=sounds)
     assert len(rewrite(source, tmp_path / "out.mp4")) == 20
     found = contents(tmp_path / "out.mp4")
     assert len(found.images) == 20
-    assert 1.5 < float(found.sound[-1][0]) < 2.3
-    (record,) = caplog.records
-    assert record.getMessage().startswith(f"{source}: its sound is damaged and is not kept to the end (")
+    assert float(found.sound[-1][0]) == pytest.approx(4.0, abs=0.2)
 
 
 def test_frames_held_back_by_the_decoder_come_out(tmp_path: Path) -> None:
@@ -338,8 +336,17 @@ def test_sound_that_mp4_cannot_hold_becomes_aac(tmp_path: Path, ending: str, cod
     after = contents(tmp_path / "out.mp4")
     assert after.sound_codec == "aac"
     assert len(after.images) == 20
-    assert float(after.sound[-1][0]) > 19 / 25 + 0.2 - 0.1  # to the end
+    assert float(after.sound[-1][0]) + 0.024 > 19 / 25 + 0.2 - 0.002  # the last packet, of 0.023 s, reaches the end
     assert beep_s(tmp_path / "out.mp4") == pytest.approx(beep_s(source), abs=0.002)
+
+
+def test_sound_of_a_rare_kind_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = make_clip(tmp_path / "in.mkv", sound="pcm_s16le", layout="9 channels")
+    assert len(rewrite(source, tmp_path / "out.mp4")) == 12
+    assert len(contents(tmp_path / "out.mp4").images) == 12
+    (record,) = caplog.records
+    said = "its sound, damaged or of a rare kind, is not kept to the end ("
+    assert record.getMessage().startswith(f"{source}: {said}")
 
 
 def test_a_mov_gets_sound_that_it_can_hold(tmp_path: Path) -> None:
@@ -505,7 +512,12 @@ def test_a_clip_cut_short_gives_what_it_has(
     assert len(list(read_frames(whole))) == 40
     assert caplog.records == []
     path = half(tmp_path / name, of=whole)
+    with pytest.raises(InputError) as error:
+        list(read_frames(path))
     frames = rewrite(path, tmp_path / "out.mp4")
+    assert str(error.value) == (
+        f"{path}: was cut short: only {len(frames)} frames can be read; copy it again, or use --salvage"
+    )
     assert 5 < len(frames) < 35
     assert len(contents(tmp_path / "out.mp4").images) == len(frames)
     (record,) = caplog.records
@@ -517,8 +529,11 @@ def test_an_avi_cut_between_two_frames_is_short(tmp_path: Path, caplog: pytest.L
     """Then every frame that is left decodes, and only the header tells that there were more."""
     path = make_clip(tmp_path / "in.avi", codec="rawvideo")
     data = path.read_bytes()
-    path.write_bytes(data[: [at for at in range(len(data)) if data[at : at + 4] == b"00dc"][6]])
-    assert len(list(read_frames(path))) == 6
+    at = data.index(b"movi")
+    for _ in range(7):
+        at = data.index(b"00dc", at + 4)
+    path.write_bytes(data[:at])
+    assert len(list(read_frames(path, salvage=True))) == 6
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: is damaged or was cut short; 6 frames could be read"
     ]
@@ -547,6 +562,18 @@ def test_damaged_sound_does_not_stop_the_pictures(tmp_path: Path, codec: str) ->
     source.write_bytes(data)
     assert len(rewrite(source, tmp_path / "out.mp4")) == 12
     assert len(contents(tmp_path / "out.mp4").images) == 12
+
+
+def test_a_packet_of_sound_that_does_not_decode_is_left_out(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", sound="flac")
+    data = bytearray(source.read_bytes())
+    at = data.index(b"\xff\xf8", data.index(b"\xff\xf8") + 99)  # the second packet
+    data[at : at + 16] = bytes(16)
+    source.write_bytes(data)
+    rewrite(source, tmp_path / "out.mov")  # which cannot hold FLAC
+    found = contents(tmp_path / "out.mov")
+    assert len(found.images) == 12
+    assert float(found.sound[-1][0]) > 0.6
 
 
 def test_a_packet_of_sound_that_mp4_refuses_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -683,6 +710,7 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
 @pytest.fixture
 def limited() -> Iterator[object]:
     """A function that limits the size of files, which to a program is much like a full disk."""
+    resource = pytest.importorskip("resource", reason="limits on the size of files are a matter of Unix")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -745,7 +773,7 @@ def _real_clips() -> list[Path]:
 def test_real_clips_keep_frames_times_and_sound(tmp_path: Path, source: Path) -> None:
     frames = []
     with VideoWriter(tmp_path / "out.mp4", (160, 90), info=probe(source), source=source) as writer:
-        for frame in read_frames(source):
+        for frame in read_frames(source, salvage=True):
             writer.write(np.ascontiguousarray(frame.image[:90, :160]), frame)
             frames.append(frame.time_s)
     before, after = contents(source, times_only=True), contents(tmp_path / "out.mp4", times_only=True)
