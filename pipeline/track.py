@@ -28,6 +28,7 @@ class TrackOptions:
     search_every: int = 3  # frames between searches while nobody is there
     window_scales: tuple[float, ...] = (1.0, 0.7, 0.45)  # sides of search squares over the frame's shorter side
     candidates: int = 4  # best squares of a search that are looked at again
+    prominent: int = 2  # and squares in which someone is both clear and large
     settle: int = 2  # looks that move a candidate's region onto the person
     shrink: float = 0.85  # the region's side falls at most by this factor from frame to frame
 
@@ -101,15 +102,22 @@ class Tracker:
             return None
         self._wait = self._options.search_every - 1
         height, width = image.shape[:2]
-        sightings = self._look(image, search_windows(width, height, self._options.window_scales))
-        best = sorted(sightings, key=self._presence, reverse=True)[: self._options.candidates]
+        best = self._look(image, search_windows(width, height, self._options.window_scales))
+        regions = self._candidates(best)
         for _ in range(self._options.settle):
-            regions = [region for region in map(self._region_around, best) if region is not None]
             if not regions:
                 return None
             best = self._look(image, regions)
+            regions = [region for region in map(self._region_around, best) if region is not None]
         present = [sighting for sighting in best if self._presence(sighting) >= self._options.found]
         return max(present, key=self._prominence, default=None)
+
+    def _candidates(self, sightings: list[Sighting]) -> list[Region]:
+        """The regions of the clearest sightings, which may all be of one person, and of the most prominent ones."""
+        clear = sorted(sightings, key=self._presence, reverse=True)[: self._options.candidates]
+        prominent = sorted(sightings, key=self._prominence, reverse=True)[: self._options.prominent]
+        regions = map(self._region_around, [*clear, *prominent])
+        return list(dict.fromkeys(region for region in regions if region is not None))  # each once
 
     def _prominence(self, sighting: Sighting) -> float:
         region = self._region_around(sighting)
