@@ -38,6 +38,10 @@ AUGMENTATIONS: dict[str, AugmentConfig] = {
         scale=0.25, shift=0.08, rotation_deg=15.0, rotated=0.6, wide=0.1, close=0.06,
         colour=0.6, blurred=0.1, noisy=0.07, compressed=0.1, occluded=0.12,
     ),
+    "faint": AugmentConfig(
+        scale=0.2, shift=0.06, rotation_deg=10.0, rotated=0.4, wide=0.08, close=0.05,
+        colour=0.4, blurred=0.05, noisy=0.03, compressed=0.05, occluded=0.05,
+    ),
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from hourglass.evaluate import evaluate_pck
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Detector, save_detector, to_input
 from pipeline.atomic import cannot_write, check_writable, replacing
-from pipeline.device import trains_in_bfloat16
+from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class TrainConfig:
     precision: str = "auto"  # of the network's products: "float32", "bfloat16", "auto": what the device is made for
     save_every: int = 500  # steps between resume files
     evaluate_every: int = 2000  # steps between validations
+    device: str = "auto"  # a GPU when there is one
     threads: int = 0  # of each process on a CPU; 0: all
 
     @property
@@ -119,6 +120,10 @@ class State:
     optimiser: torch.optim.AdamW
     step: int = 0
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def save(self, path: Path) -> None:
         """Write the resume file, to a temporary name first; OutputError if it cannot be written."""
         content = {
@@ -138,7 +143,7 @@ class State:
     def load(self, path: Path) -> None:
         """Continue from a resume file; CheckpointError if it does not fit this run."""
         try:
-            content = torch.load(path, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(content["model"])
             self.average.load_state_dict(content["average"])
             self.optimiser.load_state_dict(content["optimiser"])
@@ -157,9 +162,10 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
 
 
 def _new_state(config: TrainConfig) -> State:
+    device = open_device(config.device)
     torch.manual_seed(config.seed)
-    model = StackedHourglass(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = StackedHourglass(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = StackedHourglass(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = StackedHourglass(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     return State(model, average.eval(), optimiser)
@@ -178,7 +184,7 @@ def _step(
     state: State, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, config: TrainConfig, rate: float
 ) -> float:
     """One update: the loss is the mean over stacks (intermediate supervision)."""
-    images, xy, labelled = batch
+    images, xy, labelled = (part.to(state.device) for part in batch)
     network.train()
     for group in state.optimiser.param_groups:
         group["lr"] = rate
@@ -221,7 +227,7 @@ def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dic
 
 def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, Any]:
     """Measure the averaged network on the held-back photos and write it out."""
-    detector = Detector(state.average, config.codec, held.skeleton, torch.device("cpu"), {})
+    detector = Detector(state.average, config.codec, held.skeleton, state.device, {})
     pck = evaluate_pck(detector, held, flip_test=False)
     save_detector(
         config.out,

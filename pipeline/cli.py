@@ -112,7 +112,7 @@ def eval_clips(
 def eval_hourglass(
     data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH with KIND lsp or lspet")],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
-    held_back: Annotated[int, typer.Option(help="only the photos that training held back, so many; 0: all")] = 0,
+    held_back: Annotated[int, typer.Option(min=0, help="only the photos that training held back, so many; 0: all")] = 0,
     seed: Annotated[int, typer.Option(help="the seed that training held them back by")] = 1,
     flip_test: Annotated[bool, typer.Option(help="average over the photo and its mirror image")] = True,
     device: Device = "auto",
@@ -140,19 +140,20 @@ def train_hourglass(
     data: Annotated[list[str], typer.Option(help="KIND:PATH with KIND lsp or lspet; repeatable", show_default=False)],
     out: Out,
     preset: Annotated[str, typer.Option(help="shape of the network: s (lean, for a CPU) or published")] = "s",
-    augmentation: Annotated[str, typer.Option(help="how much photos are changed: light or strong")] = "strong",
-    stacks: Annotated[int, typer.Option(help="number of hourglasses; 0: the preset's")] = 0,
+    augmentation: Annotated[str, typer.Option(help="how much photos are changed: strong, light or faint")] = "strong",
+    stacks: Annotated[int, typer.Option(min=0, help="number of hourglasses; 0: the preset's")] = 0,
     epochs: Annotated[float, typer.Option(help="passes over the photos")] = 100,
-    batch: Annotated[int, typer.Option(help="samples a step, over all processes")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="samples a step, over all processes")] = 64,
     rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 2e-3,
     cool_down: Annotated[float, typer.Option(help="last part of the run, over which the rate falls to 0")] = 0.25,
-    hold_back: Annotated[int, typer.Option(help="photos of the last set kept for validation")] = 1000,
+    hold_back: Annotated[int, typer.Option(min=0, help="photos of the last set kept for validation")] = 1000,
     seed: Annotated[int, typer.Option(help="decides the start, the order and the augmentation")] = 1,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 where the processor has units for it")
     ] = "float32",
-    evaluate_every: Annotated[int, typer.Option(help="steps between validations")] = 2000,
-    threads: Annotated[int, typer.Option(help="CPU threads of each process; 0: all")] = 0,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="steps between validations")] = 2000,
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each process; 0: all")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
 ) -> None:
     """Train the detector on labelled photos. Under torchrun the batch is shared among the processes."""
@@ -177,6 +178,7 @@ def train_hourglass(
         seed=seed,
         precision=precision,
         evaluate_every=evaluate_every,
+        device=device,
         threads=threads,
     )
     print(train(config, resume=resume))
@@ -187,10 +189,10 @@ def train_lifter(
     model: Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2 or gan", show_default=False)],
     data: Annotated[str, typer.Option(help="poses to learn from, mocap:PATH of an npz file", show_default=False)],
     out: Out,
-    steps: Annotated[int, typer.Option(help="length of the run")] = 20_000,
-    batch: Annotated[int, typer.Option(help="samples a step")] = 512,
+    steps: Annotated[int, typer.Option(min=1, help="length of the run")] = 20_000,
+    batch: Annotated[int, typer.Option(min=1, help="samples a step")] = 512,
     seed: Annotated[int, typer.Option(help="decides the start, the cameras and the errors")] = 1,
-    width: Annotated[int, typer.Option(help="units of every hidden layer")] = 1024,
+    width: Annotated[int, typer.Option(min=1, help="units of every hidden layer")] = 1024,
     dropout: Annotated[float, typer.Option(help="share of units left out while training")] = 0.1,
     rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 1e-3,
     schedule: Annotated[str, typer.Option(help="cosine, or exponential: 0.96 per 100k steps, as published")] = "cosine",
@@ -199,10 +201,10 @@ def train_lifter(
     adversarial_weight: Annotated[float, typer.Option(help="gan: weight of the adversarial loss")] = 3e-3,
     adversarial_from: Annotated[float, typer.Option(help="gan: share of the run before it joins")] = 0.5,
     held_out_trial: Annotated[list[str] | None, typer.Option(help="a trial kept for validation; repeatable")] = None,
-    validate_every: Annotated[int, typer.Option(help="steps between validations")] = 1000,
+    validate_every: Annotated[int, typer.Option(min=1, help="steps between validations")] = 1000,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the device is made for")] = "auto",
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: all")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
 ) -> None:
     """Train a lifter on motion capture seen by random cameras, with errors like a detector's."""
