@@ -31,7 +31,7 @@ Device = Annotated[str, typer.Option(help="auto (a GPU when there is one), cpu, 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
 DEFAULT_HOURGLASS = "hourglass-s"
-DEFAULT_LIFTER = "deepbase2"
+DEFAULT_LIFTER = "baseline"
 
 
 def main() -> None:
@@ -115,13 +115,14 @@ def eval_hourglass(
     held_back: Annotated[int, typer.Option(min=0, help="only the photos that training held back, so many; 0: all")] = 0,
     seed: Annotated[int, typer.Option(help="the seed that training held them back by")] = 1,
     flip_test: Annotated[bool, typer.Option(help="average over the photo and its mirror image")] = True,
+    multi_scale: Annotated[bool, typer.Option(help="average over two sizes of the crop")] = True,
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Measure the detector on labelled photos: PCK@0.2, person-centric, by joint."""
+    """Measure the detector on labelled photos: PCK@0.2, person-centric, by joint; flip and multi-scale test."""
     from hourglass.data import hold_back, read_photos
     from hourglass.evaluate import evaluate_pck, table
-    from hourglass.predict import Detector
+    from hourglass.predict import ZOOMS, Detector
     from pipeline.device import open_device, share_processor
     from pipeline.weights import find_weights
 
@@ -130,7 +131,8 @@ def eval_hourglass(
     if held_back:
         photos = hold_back(photos, held_back, seed=seed)[1]
     detector = Detector.load(find_weights("hourglass", hourglass), open_device(device))
-    result = {"images": len(photos), "pck@0.2": evaluate_pck(detector, photos, flip_test=flip_test)}
+    zooms = ZOOMS if multi_scale else ()
+    result = {"images": len(photos), "pck@0.2": evaluate_pck(detector, photos, flip_test=flip_test, zooms=zooms)}
     print(table(result))
     _write_json(json_file, result)
 

@@ -12,7 +12,17 @@ from torch.nn import functional as F
 
 from hourglass.codec import Codec
 from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
-from hourglass.predict import ARCH, KIND, PIXEL_MEAN, PIXEL_SCALE, Detector, predict_maps, save_detector, to_input
+from hourglass.predict import (
+    ARCH,
+    KIND,
+    PIXEL_MEAN,
+    PIXEL_SCALE,
+    Detector,
+    _seen_from_afar,
+    predict_maps,
+    save_detector,
+    to_input,
+)
 from pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.crop import Region
 from pipeline.errors import CheckpointError
@@ -224,3 +234,18 @@ def test_weights_of_a_lifter(tmp_path):
     save_checkpoint(path, Checkpoint("lifter", ARCH, {}, {}, {"a": torch.zeros(1)}))
     with pytest.raises(CheckpointError, match="expected weights of a hourglass, got those of a lifter"):
         Detector.load(path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.84, 0.5])
+def test_a_closer_look_is_put_back_where_it_belongs(zoom):
+    """A Gaussian drawn on the closer crop's grid is where it should be on the whole region's, with the same mass."""
+    size, codec = 32, Codec()
+    place = torch.tensor([[[18.3, 12.6]]])  # on the closer grid
+    maps = codec.targets(place, size)
+    afar = _seen_from_afar(maps, zoom)
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    middle = (size - 1) / 2
+    expected = (place[0, 0] - middle) * zoom + middle
+    assert afar.sum().item() == pytest.approx(1, abs=0.1)  # a narrow Gaussian, sampled coarsely
+    assert (afar * columns).sum().item() == pytest.approx(expected[0].item(), abs=0.3)
+    assert (afar * rows).sum().item() == pytest.approx(expected[1].item(), abs=0.3)

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -707,23 +708,28 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-@pytest.fixture
-def limited() -> Iterator[object]:
-    """A function that limits the size of files, which to a program is much like a full disk."""
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Limit the size of files, which to a program is much like a full disk.
+
+    Only within the block: pytest's own output may be a file too.
+    """
     resource = pytest.importorskip("resource", reason="limits on the size of files are a matter of Unix")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99, 1.0], ids=str)
-def test_a_full_disk_leaves_nothing(tmp_path: Path, limited, part: float) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, part: float) -> None:
     """Wherever it happens: at the first byte, amid the frames, or when the index is moved to the front."""
     write_some(tmp_path / "whole.mp4", 25, size=(320, 240))
     size = (tmp_path / "whole.mp4").stat().st_size
     path = tmp_path / "out.mp4"
-    limited(int(part * size) - (part == 1))
-    with pytest.raises(OutputError) as caught:
+    with files_up_to(int(part * size) - (part == 1)), pytest.raises(OutputError) as caught:
         write_some(path, 25, size=(320, 240))
     assert str(caught.value).startswith(f"{path}: cannot be written (")
     assert entries(tmp_path) == ["whole.mp4"]
