@@ -94,14 +94,17 @@ class Detector:
         """Joints in regions of one frame (H, W, 3) uint8 BGR: positions (N, J, 2) in frame pixels, scores (N, J).
 
         With `zooms`, each region is seen as well with its side times each of these, at most 1, and the maps are
-        averaged over all (multi-scale test).
+        averaged over all that see a place (multi-scale test).
         """
         size = self.input_size
         maps = self.maps(np.stack([region.cut(image, size) for region in regions]), flip_test=flip_test)
+        looks = [maps]
         for zoom in zooms:
             closer = np.stack([Region(r.x, r.y, zoom * r.side).cut(image, size) for r in regions])
-            maps = maps + _seen_from_afar(self.maps(closer, flip_test=flip_test), zoom)
-        xy, score = self._decoded(maps / (1 + len(zooms)))
+            seen = _seen_from_afar(self.maps(closer, flip_test=flip_test), zoom)
+            # What lies beyond the closer look counts as the first look saw it, or joints there would seem unsure.
+            looks.append(torch.where(_within(maps, zoom), seen, maps))
+        xy, score = self._decoded(torch.stack(looks).mean(0))
         return np.stack([region.to_frame(p, size) for region, p in zip(regions, xy, strict=True)]), score
 
     def _decoded(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +120,13 @@ def _seen_from_afar(maps: Tensor, zoom: float) -> Tensor:
     matrix = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=maps.device).expand(len(maps), 2, 3)
     grid = functional.affine_grid(matrix, list(maps.shape), align_corners=False)
     return functional.grid_sample(maps, grid, align_corners=False) / zoom**2
+
+
+def _within(maps: Tensor, zoom: float) -> Tensor:
+    """Which pixels (S, S) of a region's maps (N, J, S, S) lie in its middle, its side times `zoom`: bool."""
+    size = maps.shape[-1]
+    away = (torch.arange(size, device=maps.device) - (size - 1) / 2).abs() <= zoom * size / 2
+    return away[:, None] & away
 
 
 def save_detector(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hourglass.predict import Detector
+from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
 from pipeline.camera import Intrinsics
 from pipeline.clean import CleanOptions, clean, parts, smooth
@@ -45,7 +45,7 @@ class Models:
         """A tracker for one clip."""
 
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
-            return self.detector.regions(image, regions, flip_test=True)
+            return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
         return Tracker(find_joints, self.detector.skeleton)
 
