@@ -5,13 +5,14 @@ A reader turns `KIND:PATH` into a `PhotoSet`. Joints that a photo does not label
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.io import loadmat
 
+from pipeline.crop import Region, region_of
 from pipeline.errors import DataError
 from pipeline.skeleton import LSP14, Skeleton
 
@@ -25,6 +26,10 @@ class PhotoSet:
     xy        (N, J, 2) float32, pixels of the photo, an integer being a pixel centre
     labelled  (N, J) bool: the coordinates mean something
     visible   (N, J) bool: labelled, and not hidden
+    regions   (N, 3) float64: x, y, side in photo pixels of the square the detector is to look at, by the set's own
+              convention; NaN: around the labelled joints
+    head      (N,) float64: size of the head that PCKh divides by, photo pixels; NaN where the set does not tell
+    weight    how often a photo is drawn in training, relative to other sets'
     """
 
     name: str
@@ -33,14 +38,24 @@ class PhotoSet:
     xy: np.ndarray
     labelled: np.ndarray
     visible: np.ndarray
+    regions: np.ndarray
+    head: np.ndarray
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.files)
 
     def select(self, rows: np.ndarray) -> "PhotoSet":
         """The photos at these indices."""
-        files = [self.files[row] for row in rows]
-        return PhotoSet(self.name, self.skeleton, files, self.xy[rows], self.labelled[rows], self.visible[rows])
+        arrays = ("xy", "labelled", "visible", "regions", "head")
+        chosen = {name: getattr(self, name)[rows] for name in arrays}
+        return replace(self, files=[self.files[row] for row in rows], **chosen)
+
+    def region(self, row: int) -> Region:
+        """The square of photo `row` that the detector is to look at; at least one of its joints must be labelled."""
+        if np.isfinite(self.regions[row]).all():
+            return Region(*self.regions[row].tolist())
+        return region_of(self.xy[row][self.labelled[row]])
 
     def read(self, row: int) -> np.ndarray:
         """Photo `row` as (H, W, 3) uint8 BGR; DataError if it is missing or damaged."""
@@ -66,7 +81,9 @@ def _lsp_set(name: str, folder: Path, joints: np.ndarray, visible: np.ndarray, l
     if len(files) != count:
         raise DataError(f"{folder}: joints.mat holds {count} poses, images/ holds {len(files)} photos im*.jpg")
     # MATLAB's first pixel has its centre at 1.
-    return PhotoSet(name, LSP14, files, (joints - 1).astype(np.float32), labelled, labelled & visible)
+    xy, nothing = (joints - 1).astype(np.float32), np.full(count, np.nan)
+    regions = np.full((count, 3), np.nan)
+    return PhotoSet(name, LSP14, files, xy, labelled, labelled & visible, regions=regions, head=nothing)
 
 
 def read_lsp(folder: Path) -> PhotoSet:

@@ -8,7 +8,6 @@ import numpy as np
 from hourglass.data import PhotoSet
 from hourglass.metrics import correct, pck, torso_length
 from hourglass.predict import Detector
-from pipeline.crop import region_of
 
 BATCH = 64
 
@@ -21,7 +20,7 @@ def predict_photos(detector: Detector, photos: PhotoSet, *, flip_test: bool, zoo
     some = np.flatnonzero(photos.labelled.any(1)).tolist()
     for start in range(0, len(some), BATCH):
         rows = some[start : start + BATCH]
-        regions = [region_of(photos.xy[row][photos.labelled[row]]) for row in rows]
+        regions = [photos.region(row) for row in rows]
         if zooms:
             looks = [
                 detector.regions(photos.read(row), [region], flip_test=flip_test, zooms=zooms)
