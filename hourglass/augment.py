@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.crop import region_of
+from pipeline.crop import Region
 from pipeline.skeleton import Skeleton
 
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
@@ -42,12 +42,21 @@ AUGMENTATIONS: dict[str, AugmentConfig] = {
         scale=0.2, shift=0.06, rotation_deg=10.0, rotated=0.4, wide=0.08, close=0.05,
         colour=0.4, blurred=0.05, noisy=0.03, compressed=0.05, occluded=0.05,
     ),
+    "published": AugmentConfig(  # scale, rotation, mirror and colour as the published hourglass recipes have them
+        scale=0.25, shift=0.0, rotation_deg=30.0, rotated=0.6, wide=0.0, close=0.0,
+        colour=0.6, blurred=0.0, noisy=0.0, compressed=0.0, occluded=0.0,
+    ),
+    "none": AugmentConfig(  # only the mirror
+        scale=0.0, shift=0.0, rotation_deg=0.0, rotated=0.0, wide=0.0, close=0.0,
+        colour=0.0, blurred=0.0, noisy=0.0, compressed=0.0, occluded=0.0,
+    ),
 }  # fmt: skip
 
 
-def _square(rng: np.random.Generator, points: np.ndarray, config: AugmentConfig) -> tuple[np.ndarray, float]:
-    """Centre and side of the square to look at."""
-    region = region_of(points)
+def _square(
+    rng: np.random.Generator, region: Region, points: np.ndarray, config: AugmentConfig
+) -> tuple[np.ndarray, float]:
+    """Centre and side of the square to look at, from the person's region and labelled joints."""
     centre, side = np.array([region.x, region.y]), region.side
     draw = rng.random()
     if draw < config.wide:
@@ -137,6 +146,7 @@ def augmented_crop(
     xy: np.ndarray,
     labelled: np.ndarray,
     *,
+    region: Region,
     skeleton: Skeleton,
     size: int,
     config: AugmentConfig,
@@ -144,10 +154,11 @@ def augmented_crop(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One training sample from one photo.
 
-    image (H, W, 3) uint8 BGR; xy (J, 2) photo pixels; labelled (J,) bool; `other` any other photo, for occluders.
+    image (H, W, 3) uint8 BGR; xy (J, 2) photo pixels; labelled (J,) bool; `region` the person's,
+    as it is looked at without augmentation; `other` any other photo, for occluders.
     Returns the crop (size, size, 3) uint8 BGR, xy (J, 2) crop pixels (may lie outside the crop), labelled (J,).
     """
-    centre, side = _square(rng, xy[labelled], config)
+    centre, side = _square(rng, region, xy[labelled], config)
     turned = rng.random() < config.rotated
     degrees = float(np.clip(rng.normal(0, config.rotation_deg), -2 * config.rotation_deg, 2 * config.rotation_deg))
     mirrored = bool(rng.random() < 0.5)

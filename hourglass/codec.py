@@ -12,6 +12,7 @@ Coordinates are heatmap pixels, x then y, an integer being a pixel centre; `to_h
 crop and heatmap pixels exactly.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -54,21 +55,18 @@ class Codec:
         maps = gauss[:, :, 1, :, None] * gauss[:, :, 0, None, :]
         return maps * inside(xy, size)[..., None, None]
 
-    def loss(self, heatmaps: Tensor, xy: Tensor, labelled: Tensor) -> Tensor:
-        """Mean loss per joint, with the joints outside `labelled` (N, J) bool left out.
+    def losses(self, heatmaps: Tensor, xy: Tensor) -> Tensor:
+        """Loss (N, J) of each joint.
 
         `heatmaps` (N, J, S, S) as the network gives them, `xy` (N, J, 2) heatmap pixels.
         """
         maps = heatmaps.float()
         targets = self.targets(xy, maps.shape[-1])
         if self.convention == "height":
-            per_joint = ((maps - targets) ** 2).mean((-1, -2))
-        else:
-            logits = maps.flatten(2)
-            total = torch.logsumexp(F.pad(logits, (0, 1)), -1)  # the padded 0 is the logit of "not in this crop"
-            per_joint = total - (targets.flatten(2) * logits).sum(-1)
-        weight = labelled.float()
-        return (per_joint * weight).sum() / weight.sum().clamp_min(1)
+            return ((maps - targets) ** 2).mean((-1, -2))
+        logits = maps.flatten(2)
+        total = torch.logsumexp(F.pad(logits, (0, 1)), -1)  # the padded 0 is the logit of "not in this crop"
+        return total - (targets.flatten(2) * logits).sum(-1)
 
     def maps(self, heatmaps: Tensor) -> Tensor:
         """The network's output (N, J, S, S) as maps that may be averaged: probabilities, or heights as they are."""
@@ -81,24 +79,41 @@ class Codec:
     def decode(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (N, J, S, S) as `maps` gives them -> positions (N, J, 2) in heatmap pixels, scores (N, J) in 0..1.
 
-        The position is the peak, moved by one Newton step on the logarithm of the map (Zhang et al. 2020, DARK,
-        equation 7), which is exact for a Gaussian of any width.
+        The position is the peak of the smoothed map, moved by one Newton step on its logarithm (Zhang et al. 2020,
+        DARK, section 3.2 and equation 7), which is exact for a Gaussian of any width. The score is of the map as it is.
         """
-        size = maps.shape[-1]
-        peak = maps.flatten(2).argmax(-1)
-        column, row = peak % size, peak // size
+        smooth = _smoothed(maps, self.sigma)
+        column, row = _peak(smooth)
         window = _windows(maps, column, row)
-        if self.convention == "probability":
-            score = window.sum((-1, -2)).clamp(0, 1)
-        else:
-            score = window[..., PEAK_RADIUS, PEAK_RADIUS].clamp(0, 1)
-        step = _newton_step(window[..., 1:-1, 1:-1])
-        return torch.stack([column, row], -1) + step, score
+        score = window.sum((-1, -2)) if self.convention == "probability" else window.amax((-1, -2))
+        step = _newton_step(_windows(smooth, column, row)[..., 1:-1, 1:-1])
+        return torch.stack([column, row], -1) + step, score.clamp(0, 1)
 
 
 def inside(xy: Tensor, size: int) -> Tensor:
     """Whether joints (..., 2), heatmap pixels, lie within a map of that size: bool (...)."""
     return ((xy >= -0.5) & (xy <= size - 0.5)).all(-1)
+
+
+def _peak(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Column and row (N, J) of the highest pixel of maps (N, J, S, S)."""
+    peak, size = maps.flatten(2).argmax(-1), maps.shape[-1]
+    return peak % size, peak // size
+
+
+def _smoothed(maps: Tensor, sigma: float) -> Tensor:
+    """Maps (N, J, S, S) blurred by the targets' Gaussian: a network's are less smooth, and small bumps mislead.
+
+    A map whose peak is then less than 2 sigma from the border stays as it is, since what a blurred Gaussian lacks
+    beyond the border would move its peak.
+    """
+    size = maps.shape[-1]
+    pixels = torch.arange(size, device=maps.device, dtype=maps.dtype)
+    kernel = torch.exp(-((pixels - pixels[:, None]) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
+    smooth = kernel @ maps @ kernel
+    place = torch.stack(_peak(smooth), -1)
+    inner = ((place >= 2 * sigma) & (place <= size - 1 - 2 * sigma)).all(-1)
+    return torch.where(inner[..., None, None], smooth, maps)
 
 
 def _windows(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:

@@ -26,13 +26,18 @@ class HourglassConfig:
     stem_width: int = 64  # channels at half the input size
     block: str = "bottleneck"  # or "plain"
     input_size: int = 256  # side of the square input, pixels
+    blocks: int = 1  # residual blocks in a row at every place of an hourglass and before every head
+    stem_blocks: tuple[int, ...] = ()  # channels after a bottleneck stem's first two blocks; (): double, then widths[0]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives a list
+        object.__setattr__(self, "stem_blocks", tuple(self.stem_blocks))
         if self.block not in BLOCKS:
             raise ValueError(f"unknown block {self.block!r}; known: {', '.join(BLOCKS)}")
-        sizes = (self.joints, self.stacks, self.stem_width, self.input_size, *self.widths)
-        if len(self.widths) < 2 or min(sizes) < 1:
+        if self.stem_blocks and (len(self.stem_blocks) != 2 or self.block != "bottleneck"):
+            raise ValueError(f"stem_blocks are two widths of a bottleneck stem: {self}")
+        sizes = (self.joints, self.stacks, self.stem_width, self.input_size, self.blocks)
+        if len(self.widths) < 2 or min(*sizes, *self.widths, *self.stem_blocks) < 1:
             raise ValueError(f"every size must be at least 1, and at least two widths given: {self}")
         if self.input_size % (STRIDE * 2 ** (len(self.widths) - 1)):
             raise ValueError(f"input size {self.input_size} cannot be halved {len(self.widths) - 1} times after /4")
@@ -98,9 +103,9 @@ class Stem(nn.Module):
         super().__init__()
         block, first, last = BLOCKS[config.block], config.stem_width, config.widths[0]
         if config.block == "bottleneck":
-            middle = min(2 * first, last)
+            one, two = config.stem_blocks or (min(2 * first, last), last)
             self.conv = nn.Conv2d(3, first, 7, stride=2, padding=3)
-            self.rest = nn.Sequential(block(first, middle), nn.MaxPool2d(2), block(middle, last), block(last, last))
+            self.rest = nn.Sequential(block(first, one), nn.MaxPool2d(2), block(one, two), block(two, last))
         else:
             # A residual block at half size would cost more than a whole hourglass: stride instead.
             self.conv = nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False)
@@ -115,13 +120,14 @@ class Stem(nn.Module):
 class Hourglass(nn.Module):
     """One hourglass: features (N, widths[0], H, W) to the same shape, by way of every smaller size."""
 
-    def __init__(self, widths: tuple[int, ...], block: type[nn.Module]) -> None:
+    def __init__(self, widths: tuple[int, ...], block: type[nn.Module], *, count: int) -> None:
         super().__init__()
         here, below = widths[0], widths[1]
-        self.skip = block(here, here)
-        self.down = block(here, below)
-        self.inner: nn.Module = Hourglass(widths[1:], block) if len(widths) > 2 else block(below, below)
-        self.up = block(below, here)
+        bottom = len(widths) == 2
+        self.skip = _row(block, here, here, count=count)
+        self.down = _row(block, here, below, count=count)
+        self.inner = _row(block, below, below, count=count) if bottom else Hourglass(widths[1:], block, count=count)
+        self.up = _row(block, below, here, count=count)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.down(F.max_pool2d(x, 2))
@@ -138,10 +144,10 @@ class StackedHourglass(nn.Module):
     def __init__(self, config: HourglassConfig) -> None:
         super().__init__()
         self.config = config
-        block, width = BLOCKS[config.block], config.widths[0]
+        block, width, count = BLOCKS[config.block], config.widths[0], config.blocks
         self.stem = Stem(config)
-        self.hourglasses = nn.ModuleList(Hourglass(config.widths, block) for _ in range(config.stacks))
-        self.features = nn.ModuleList(_feature_head(width, block) for _ in range(config.stacks))
+        self.hourglasses = nn.ModuleList(Hourglass(config.widths, block, count=count) for _ in range(config.stacks))
+        self.features = nn.ModuleList(_feature_head(width, block, count=count) for _ in range(config.stacks))
         self.scores = nn.ModuleList(nn.Conv2d(width, config.joints, 1) for _ in range(config.stacks))
         self.merge_features = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(config.stacks - 1))
         self.merge_scores = nn.ModuleList(nn.Conv2d(config.joints, width, 1) for _ in range(config.stacks - 1))
@@ -157,8 +163,15 @@ class StackedHourglass(nn.Module):
         return heatmaps
 
 
-def _feature_head(width: int, block: type[nn.Module]) -> nn.Sequential:
-    return nn.Sequential(block(width, width), nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU())
+def _row(block: type[nn.Module], inputs: int, outputs: int, *, count: int) -> nn.Module:
+    """`count` blocks one after the other, of which the first changes the width; a single one is not wrapped."""
+    first = block(inputs, outputs)
+    return nn.Sequential(first, *(block(outputs, outputs) for _ in range(count - 1))) if count > 1 else first
+
+
+def _feature_head(width: int, block: type[nn.Module], *, count: int) -> nn.Sequential:
+    blocks = _row(block, width, width, count=count)
+    return nn.Sequential(blocks, nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU())
 
 
 # Shapes by name. 's' is meant for machines without a GPU: it trains some ten times faster than a bottleneck network of

@@ -1,5 +1,6 @@
 """From a crop, or a region of a frame, to joints: the trained detector ready for use."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,33 +24,65 @@ ZOOMS = (0.84,)  # of the multi-scale test: a margin of 1.05 around the person b
 PIXEL_MEAN, PIXEL_SCALE = 0.45, 0.25  # of RGB values between 0 and 1
 
 
-def to_input(crops: np.ndarray | Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Pixels:
+    """What a network takes for pixels: RGB values between 0 and 1, less the mean, over the scale."""
+
+    mean: float | tuple[float, ...] = PIXEL_MEAN  # one for all, or red, green and blue
+    scale: float = PIXEL_SCALE
+
+    def __post_init__(self) -> None:
+        if isinstance(self.mean, list):  # from JSON
+            object.__setattr__(self, "mean", tuple(self.mean))
+        mean = self.mean if isinstance(self.mean, tuple) else (self.mean,) * 3
+        if len(mean) != 3 or not all(math.isfinite(value) for value in (*mean, self.scale)) or self.scale <= 0:
+            raise ValueError(f"pixels: mean {self.mean!r}, scale {self.scale!r}")
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any]) -> "Pixels":
+        """As a checkpoint has it; ValueError, KeyError or TypeError if it is not what `to_meta` gives."""
+        if meta["order"] != "rgb":
+            raise ValueError(f"pixels in the order {meta['order']!r}, not 'rgb'")
+        return cls(meta["mean"], meta["scale"])
+
+    def to_meta(self) -> dict[str, Any]:
+        """For a checkpoint, plain JSON types."""
+        return {"order": "rgb", **asdict(self)}
+
+
+def to_input(crops: np.ndarray | Tensor, pixels: Pixels = Pixels()) -> Tensor:
     """Crops (N, S, S, 3) uint8 BGR as the network's input (N, 3, S, S) float32 RGB, channels last in memory."""
-    pixels = torch.as_tensor(crops).permute(0, 3, 1, 2).flip(1).float()
-    return ((pixels / 255 - PIXEL_MEAN) / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
+    rgb = torch.as_tensor(crops).permute(0, 3, 1, 2).flip(1).float() / 255
+    mean = torch.tensor(pixels.mean, device=rgb.device).reshape(-1, 1, 1)
+    return ((rgb - mean) / pixels.scale).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def predict_maps(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
-    """Maps (N, J, S/4, S/4) of the last stack for images (N, 3, S, S).
-
-    With `flip`, a skeleton's flip order, the maps are the mean over the image and its mirror image (flip test).
+def predict_views(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
+    """Maps (V, N, J, S/4, S/4) of the last stack for images (N, 3, S, S): of the images as they are and, with `flip`,
+    a skeleton's flip order, of their mirror images, turned back.
     """
     maps = codec.maps(model(images)[-1])
     if flip is None:
-        return maps
+        return maps[None]
     mirrored = codec.maps(model(images.flip(-1).contiguous(memory_format=torch.channels_last))[-1])
-    return (maps + mirrored.flip(-1)[:, list(flip)]) / 2
+    return torch.stack([maps, mirrored.flip(-1)[:, list(flip)]])
 
 
-def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleton]:
+def predict_maps(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
+    """The mean (N, J, S/4, S/4) of what `predict_views` gives: with `flip` over the image and its mirror image."""
+    return predict_views(model, codec, images, flip).mean(0)
+
+
+def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleton, Pixels]:
     """The parts of a detector as a checkpoint describes them, the network still without its weights."""
     if checkpoint.arch != ARCH:
         raise ValueError(f"architecture {checkpoint.arch!r}, not {ARCH!r}")
     config, skeleton = HourglassConfig(**checkpoint.config), get_skeleton(checkpoint.meta["skeleton"])
     if config.joints != len(skeleton):
         raise ValueError(f"{config.joints} joints, where {skeleton.name} has {len(skeleton)}")
-    return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton
+    pixels = Pixels.from_meta(checkpoint.meta["pixels"])
+    return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton, pixels
 
 
 @dataclass(frozen=True)
@@ -61,32 +94,59 @@ class Detector:
     skeleton: Skeleton
     device: torch.device
     meta: dict[str, Any]
+    pixels: Pixels = Pixels()
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Detector":
         """Read a weights file; CheckpointError if it is not a sound hourglass checkpoint."""
         checkpoint = load_checkpoint(path, KIND)
         try:
-            model, codec, skeleton = _described(checkpoint)
+            model, codec, skeleton, pixels = _described(checkpoint)
         except (TypeError, ValueError, KeyError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        return cls(model, codec, skeleton, device, checkpoint.meta)
+        return cls(model, codec, skeleton, device, checkpoint.meta, pixels)
 
     @property
     def input_size(self) -> int:
         """Side of the square crop that the network takes, pixels."""
         return self.model.config.input_size
 
-    def maps(self, crops: np.ndarray, *, flip_test: bool) -> Tensor:
-        """Maps (N, J, S/4, S/4) of crops (N, S, S, 3) uint8 BGR, as the codec's `decode` takes them."""
-        images = to_input(crops).to(self.device)
-        return predict_maps(self.model, self.codec, images, self.skeleton.flip if flip_test else None)
+    def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
+        """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then
+        its middle with the region's side times each of `zooms`.
+        """
+        sides = [zoom * region.side for zoom in (1.0, *zooms)]
+        return np.stack([Region(region.x, region.y, side).cut(image, self.input_size) for side in sides])
+
+    def views(self, crops: np.ndarray, *, flip_test: bool = False, zooms: Sequence[float] = ()) -> Tensor:
+        """Maps (V, N, J, S/4, S/4) of regions (N, 1 + Z, S, S, 3), each as `cut` gives it with these zooms, at most 1.
+
+        A view is the whole or a middle and, with `flip_test`, the mirror image of each, all on the grid of the whole.
+        The first is the whole as it is; the mean over V is the flip and multi-scale test.
+        """
+        flip = self.skeleton.flip if flip_test else None
+        whole, *closer = (
+            predict_views(self.model, self.codec, to_input(looks, self.pixels).to(self.device), flip)
+            for looks in crops.swapaxes(0, 1)
+        )
+        views = [whole]
+        for maps, zoom in zip(closer, zooms, strict=True):
+            afar = _seen_from_afar(maps.flatten(0, 1), zoom, heights=self.codec.convention == "height")
+            # What lies beyond the closer look counts as the first look saw it, or joints there would seem unsure.
+            views.append(torch.where(_within(whole, zoom), afar.view_as(whole), whole))
+        return torch.cat(views)
+
+    def joints(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Joints in maps (N, J, S/4, S/4): positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
+        xy, score = self.codec.decode(maps)
+        return to_crop(xy).cpu().numpy(), score.cpu().numpy()
 
     def crops(self, crops: np.ndarray, *, flip_test: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Joints of crops (N, S, S, 3) uint8 BGR: positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
-        return self._decoded(self.maps(crops, flip_test=flip_test))
+        images = to_input(crops, self.pixels).to(self.device)
+        return self.joints(predict_maps(self.model, self.codec, images, self.skeleton.flip if flip_test else None))
 
     def regions(
         self, image: np.ndarray, regions: Sequence[Region], *, flip_test: bool = False, zooms: Sequence[float] = ()
@@ -96,30 +156,21 @@ class Detector:
         With `zooms`, each region is seen as well with its side times each of these, at most 1, and the maps are
         averaged over all that see a place (multi-scale test).
         """
-        size = self.input_size
-        maps = self.maps(np.stack([region.cut(image, size) for region in regions]), flip_test=flip_test)
-        looks = [maps]
-        for zoom in zooms:
-            closer = np.stack([Region(r.x, r.y, zoom * r.side).cut(image, size) for r in regions])
-            seen = _seen_from_afar(self.maps(closer, flip_test=flip_test), zoom)
-            # What lies beyond the closer look counts as the first look saw it, or joints there would seem unsure.
-            looks.append(torch.where(_within(maps, zoom), seen, maps))
-        xy, score = self._decoded(torch.stack(looks).mean(0))
-        return np.stack([region.to_frame(p, size) for region, p in zip(regions, xy, strict=True)]), score
-
-    def _decoded(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        xy, score = self.codec.decode(maps)
-        return to_crop(xy).cpu().numpy(), score.cpu().numpy()
+        crops = np.stack([self.cut(image, region, zooms=zooms) for region in regions])
+        xy, score = self.joints(self.views(crops, flip_test=flip_test, zooms=zooms).mean(0))
+        return np.stack([region.to_frame(p, self.input_size) for region, p in zip(regions, xy, strict=True)]), score
 
 
-def _seen_from_afar(maps: Tensor, zoom: float) -> Tensor:
+def _seen_from_afar(maps: Tensor, zoom: float, *, heights: bool = False) -> Tensor:
     """Maps (N, J, S, S) of a region's middle, its side times `zoom` <= 1, on the grid of the whole region.
 
-    What is beyond the middle gets nothing. A pixel of the whole region holds the mass of 1 / zoom^2 of the middle's.
+    What is beyond the middle gets nothing. A pixel of the whole region holds the mass of 1 / zoom^2 of the middle's;
+    `heights` have no mass and stay.
     """
     matrix = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=maps.device).expand(len(maps), 2, 3)
     grid = functional.affine_grid(matrix, list(maps.shape), align_corners=False)
-    return functional.grid_sample(maps, grid, align_corners=False) / zoom**2
+    seen = functional.grid_sample(maps, grid, align_corners=False)
+    return seen if heights else seen / zoom**2
 
 
 def _within(maps: Tensor, zoom: float) -> Tensor:
@@ -130,14 +181,21 @@ def _within(maps: Tensor, zoom: float) -> Tensor:
 
 
 def save_detector(
-    path: Path, model: StackedHourglass, *, codec: Codec, skeleton: Skeleton, provenance: dict[str, Any]
+    path: Path,
+    model: StackedHourglass,
+    *,
+    codec: Codec,
+    skeleton: Skeleton,
+    provenance: dict[str, Any],
+    pixels: Pixels = Pixels(),
+    dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write a detector's weights file with everything needed to use it."""
     meta = {
         "skeleton": skeleton.name,
         "codec": asdict(codec),
         "crop": {"margin": BOX_MARGIN, "outside": "black"},
-        "pixels": {"order": "rgb", "mean": PIXEL_MEAN, "scale": PIXEL_SCALE},
+        "pixels": pixels.to_meta(),
         "provenance": provenance,
     }
-    save_checkpoint(path, Checkpoint(KIND, ARCH, asdict(model.config), meta, model.state_dict()))
+    save_checkpoint(path, Checkpoint(KIND, ARCH, asdict(model.config), meta, model.state_dict()), dtype=dtype)

@@ -1,14 +1,14 @@
-"""Training the detector: one loop, resumable at any step, on one process or several (torchrun).
-
-The rate rises over a short warm-up, stays, and falls to nothing over the last part. Since the first two phases do
-not depend on the length of the run, a run may be made longer or shorter while it is under way.
-"""
+"""Training the detector: one loop, resumable at any step, on one process or several (torchrun)."""
 
 import io
-import json
 import logging
+import math
 import os
-from dataclasses import asdict, dataclass, field, replace
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,97 +18,25 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from tqdm import tqdm
 
-from hourglass.augment import AugmentConfig, augmented_crop
-from hourglass.codec import Codec, to_heatmap
+from hourglass.batch_norm import share_batch_norm
 from hourglass.data import PhotoSet, fingerprint, hold_back, read_photos
-from hourglass.evaluate import evaluate_pck
-from hourglass.model import HourglassConfig, StackedHourglass
-from hourglass.predict import Detector, save_detector, to_input
+from hourglass.evaluate import evaluate_pck, predict_photos
+from hourglass.model import StackedHourglass
+from hourglass.muon import muon_for
+from hourglass.predict import KIND, Detector, save_detector
+from hourglass.progress import Journal
+from hourglass.recipe import TrainConfig, learning_rate
+from hourglass.samples import Batch, Samples, Share
+from hourglass.sheets import sample_sheet, write_sheet
 from pipeline.atomic import cannot_write, check_writable, replacing
+from pipeline.checkpoint import load_checkpoint, load_state
 from pipeline.device import open_device, trains_in_bfloat16
-from pipeline.errors import CheckpointError, DataError
+from pipeline.errors import CheckpointError, DataError, PoseError
+from pipeline.skeleton import get_skeleton
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A training run of the detector: everything that decides its result."""
-
-    data: tuple[str, ...]  # sets, each KIND:PATH
-    out: Path  # weights file; the log and the resume file stand beside it
-    model: HourglassConfig  # its number of joints is that of the sets' skeleton
-    codec: Codec = field(default_factory=Codec)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    hold_back: int = 1000  # photos of the last set kept out of training, for validation
-    epochs: float = 100.0
-    batch: int = 64  # samples a step, over all processes
-    rate: float = 2e-3  # AdamW's
-    weight_decay: float = 1e-2
-    warm_up: int = 500  # steps
-    cool_down: float = 0.25  # last part of the run, over which the rate falls to 0
-    ema: float = 0.999  # decay per step of the moving average of weights, which is what is kept
-    seed: int = 1
-    precision: str = "auto"  # of the network's products: "float32", "bfloat16", "auto": what the device is made for
-    save_every: int = 500  # steps between resume files
-    evaluate_every: int = 2000  # steps between validations
-    device: str = "auto"  # a GPU when there is one
-    threads: int = 0  # of each process on a CPU; 0: all
-
-    @property
-    def resume_file(self) -> Path:
-        """Where the state of the run is kept, beside the weights."""
-        return self.out.with_suffix(".resume.pt")
-
-    @property
-    def log_file(self) -> Path:
-        """One JSON line per validation."""
-        return self.out.with_suffix(".jsonl")
-
-
-class Samples:
-    """Augmented crops drawn from photos held in memory. Sample i of epoch e is the same in every run of a seed."""
-
-    def __init__(self, sets: list[PhotoSet], config: TrainConfig) -> None:
-        self.sets, self.config = sets, config
-        self.where = [(photos, row) for photos in sets for row in range(len(photos)) if photos.labelled[row].sum() > 3]
-        self.images: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return len(self.where)
-
-    def _image(self, index: int) -> np.ndarray:
-        if index not in self.images:
-            photos, row = self.where[index]
-            self.images[index] = photos.read(row)
-        return self.images[index]
-
-    def sample(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crop (S, S, 3) uint8 BGR, joints (J, 2) crop pixels, labelled (J,)."""
-        rng = np.random.default_rng((self.config.seed, epoch, index))
-        photos, row = self.where[index]
-        return augmented_crop(
-            rng,
-            self._image(index),
-            photos.xy[row],
-            photos.labelled[row],
-            skeleton=photos.skeleton,
-            size=self.config.model.input_size,
-            config=self.config.augment,
-            other=self._image(int(rng.integers(len(self)))),
-        )
-
-    def batch(self, step: int, *, rank: int, world: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The part of a step's batch that falls to one process: images (B, 3, S, S), joints (B, J, 2) heatmap px,
-        labelled (B, J).
-        """
-        size = self.config.batch
-        per_epoch = len(self) // size
-        epoch, position = divmod(step, per_epoch)
-        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self))
-        mine = order[position * size : (position + 1) * size][rank::world]
-        crops, xy, labelled = (np.stack(part) for part in zip(*(self.sample(epoch, int(i)) for i in mine), strict=True))
-        return to_input(crops), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
+SAMPLES_SHOWN = 24  # photos on the sample sheet of each validation
 
 
 @dataclass
@@ -117,7 +45,7 @@ class State:
 
     model: StackedHourglass
     average: StackedHourglass
-    optimiser: torch.optim.AdamW
+    optimiser: torch.optim.Optimizer
     step: int = 0
 
     @property
@@ -155,20 +83,25 @@ class State:
             raise CheckpointError(f"{path}: cannot resume from it ({reason}); start anew without --resume") from error
 
 
-def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """The rate at a step: linear warm-up, constant, linear cool-down."""
-    left = (total - step) / max(config.cool_down * total, 1)
-    return config.rate * min(1.0, (step + 1) / max(config.warm_up, 1), max(left, 0.0))
+def _optimiser(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    rate, decay = config.rate, config.weight_decay
+    if config.optimiser == "muon":
+        return muon_for(model, rate=rate, weight_decay=decay)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    return torch.optim.RMSprop(model.parameters(), lr=rate, weight_decay=decay)
 
 
-def _new_state(config: TrainConfig) -> State:
-    device = open_device(config.device)
+def _new_state(config: TrainConfig, device: torch.device) -> State:
     torch.manual_seed(config.seed)
-    model = StackedHourglass(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = StackedHourglass(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, average = StackedHourglass(config.model), StackedHourglass(config.model)
+    if config.init:
+        given = load_checkpoint(Path(config.init), KIND)
+        load_state(model, given, Path(config.init))
     average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    return State(model, average.eval(), optimiser)
+    for network in (model, average):
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return State(model, average.eval(), _optimiser(config, model))
 
 
 @torch.no_grad()
@@ -180,18 +113,33 @@ def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> No
             kept.copy_(new)
 
 
-def _step(
-    state: State, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, config: TrainConfig, rate: float
-) -> float:
-    """One update: the loss is the mean over stacks (intermediate supervision)."""
-    images, xy, labelled = (part.to(state.device) for part in batch)
+def mean_loss(losses: Tensor, labelled: Tensor, *, trim: float) -> Tensor:
+    """Mean of the losses (K, B, J) of K stacks over the joints labelled (B, J) bool, those of all processes together.
+
+    With `trim`, this share of the labelled joints, the ones with the highest loss in the last stack, are left out:
+    among them are the wrong labels (the small-loss rule of Han et al. 2018, "Co-teaching", within one network).
+    """
+    counted = labelled
+    if trim > 0 and labelled.any():
+        highest = torch.quantile(losses[-1].detach()[labelled].float(), 1 - trim)
+        counted = labelled & (losses[-1].detach() <= highest)
+    count = counted.sum().float()
+    if dist.is_initialized():  # gradients are averaged over the processes, which may count different numbers of joints
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return (losses * counted).sum() / (count.clamp_min(1) * len(losses))
+
+
+def _step(state: State, network: nn.Module, batch: Batch, *, config: TrainConfig, rate: float, trim: float) -> Tensor:
+    """One update; the loss is the mean over stacks (intermediate supervision)."""
+    images, xy, labelled = (part.to(state.device, non_blocking=True) for part in batch)
     network.train()
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     bfloat16 = trains_in_bfloat16(config.precision, images.device)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
         stacks = network(images)
-    loss = torch.stack([config.codec.loss(maps, xy, labelled) for maps in stacks]).mean()
+    loss = mean_loss(torch.stack([config.codec.losses(maps, xy) for maps in stacks]), labelled, trim=trim)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
@@ -199,44 +147,62 @@ def _step(
     # A young average follows quickly, or the random start would stay in it for long.
     _update_average(state.average, state.model, decay=min(config.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
-    return float(loss.detach())
+    return _over_processes(loss.detach())
+
+
+def _over_processes(loss: Tensor) -> Tensor:
+    """The mean of a figure over all processes."""
+    if dist.is_initialized():
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    return loss
 
 
 def load_sets(config: TrainConfig) -> tuple[list[PhotoSet], PhotoSet]:
-    """The training sets, and the photos of the last one that are held back for validation."""
+    """The training sets and the photos for validation, all with the joints of one skeleton."""
     sets = [read_photos(spec) for spec in config.data]
-    if len({photos.skeleton.name for photos in sets}) > 1:
-        raise DataError(f"the sets label different joints: {', '.join(photos.skeleton.name for photos in sets)}")
-    rest, held = hold_back(sets[-1], config.hold_back, seed=config.seed)
-    return [*sets[:-1], rest], held
+    if config.validation:
+        held = read_photos(config.validation)
+    else:
+        sets[-1], held = hold_back(sets[-1], config.hold_back, seed=config.seed)
+    skeleton = get_skeleton(config.skeleton) if config.skeleton else held.skeleton
+    return [photos.to_skeleton(skeleton) for photos in sets], held.to_skeleton(skeleton)
 
 
-def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dict[str, Any]) -> dict[str, Any]:
+def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dict[str, Any] | None) -> dict[str, Any]:
     """What the weights file says about where it comes from."""
-    recipe = {k: v for k, v in asdict(config).items() if k not in ("data", "out", "model", "codec")}
+    recipe = {k: v for k, v in asdict(config).items() if k not in ("data", "out", "model", "codec", "validation")}
+    recipe["init"] = Path(config.init).name
     samples = state.step * config.batch
+    about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
     return {
-        "data": [{"kind": photos.name, "photos": len(photos), "sha256": fingerprint(photos)} for photos in sets],
+        "data": about,
         "recipe": recipe,
         "steps": state.step,
-        "epochs": samples / sum(len(photos) for photos in sets),
+        "epochs": samples / sum(len(photos) * photos.weight for photos in sets),
         "validation": {"held_back": config.hold_back, "pck@0.2": pck},
         "torch": torch.__version__,
     }
 
 
-def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, Any]:
-    """Measure the averaged network on the held-back photos and write it out."""
-    detector = Detector(state.average, config.codec, held.skeleton, state.device, {})
-    pck = evaluate_pck(detector, held, flip_test=False)
-    save_detector(
-        config.out,
-        state.average,
-        codec=config.codec,
-        skeleton=held.skeleton,
-        provenance=provenance(config, state, sets, pck),
-    )
+def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, Any] | None:
+    """Measure the averaged network on the photos for validation, draw some of them, and write the network out."""
+    pck = None
+    if len(held):
+        detector = Detector(state.average, config.codec, held.skeleton, state.device, {})
+        pck = evaluate_pck(detector, held, flip_test=False)
+        shown = held.select(_evenly(len(held), SAMPLES_SHOWN))
+        sheet = sample_sheet(shown, predict_photos(detector, shown, flip_test=False))
+        config.samples_folder.mkdir(exist_ok=True)
+        write_sheet(config.samples_folder / f"step-{state.step:06d}.png", sheet)
+    told = provenance(config, state, sets, pck)
+    save_detector(config.out, state.average, codec=config.codec, skeleton=held.skeleton, provenance=told)
     return pck
+
+
+def _evenly(count: int, wanted: int) -> np.ndarray:
+    """So many of the numbers below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, wanted).round().astype(int))
 
 
 @dataclass(frozen=True)
@@ -245,14 +211,25 @@ class Processes:
 
     rank: int
     world: int
+    device: torch.device
 
     @classmethod
-    def from_environment(cls) -> "Processes":
-        """As torchrun says in the environment; joins the group if there is one."""
+    def from_environment(cls, device: str) -> "Processes":
+        """As torchrun says in the environment; joins the group if there is one, each process with a GPU of its own."""
         rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        if world > 1:
-            dist.init_process_group("gloo")
-        return cls(rank, world)
+        if world == 1:
+            return cls(rank, world, open_device(device))
+        opened = open_device(device)
+        if opened.type == "cuda":
+            opened = open_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+            torch.cuda.set_device(opened)
+        dist.init_process_group("nccl" if opened.type == "cuda" else "gloo")
+        return cls(rank, world, opened)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that measures and writes."""
+        return self.rank == 0
 
     def leave(self) -> None:
         """Wait for the others and leave the group."""
@@ -261,63 +238,125 @@ class Processes:
             dist.destroy_process_group()
 
 
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """While the block runs, Ctrl-C and SIGTERM only make the given function return True; a second one ends at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     """Train a detector and return the path of its weights.
 
     Under torchrun the batch is shared among the processes. Ctrl-C saves the state first. Raises DataError for a set
-    in the wrong layout, OutputError if `config.out` cannot be written, CheckpointError for a resume file that does
-    not fit.
+    in the wrong layout, OutputError if `config.out` cannot be written, CheckpointError for a resume file or weights
+    to start from that do not fit, PoseError if the loss stops being a number.
     """
     check_writable(config.out)
     if config.threads:
         torch.set_num_threads(config.threads)
     sets, held = load_sets(config)
     config = replace(config, model=config.model.with_joints(len(held.skeleton)))
-    samples = Samples(sets, config)
-    total = int(config.epochs * (len(samples) // config.batch))
+    processes = Processes.from_environment(config.device)
+    samples = Samples(
+        sets,
+        config.augment,
+        input_size=config.model.input_size,
+        batch=config.batch,
+        seed=config.seed,
+        share=Share(processes.rank, processes.world),
+    )
+    total = int(config.epochs * samples.steps_per_epoch)
     if total < 1:
-        what = f"{len(samples)} photos in batches of {config.batch}, {config.epochs} epochs"
+        what = f"{len(samples.where)} photos in batches of {config.batch}, {config.epochs} epochs"
         raise DataError(f"{what}: not a single step of training; give more photos or epochs, or a smaller batch")
-    state = _new_state(config)
+    state = _new_state(config, processes.device)
     if resume:
         state.load(config.resume_file)
-    processes = Processes.from_environment()
-    try:
-        _train(state, samples, held, total=total, config=config, processes=processes)
-    except KeyboardInterrupt:
-        if processes.rank == 0:
-            state.save(config.resume_file)
-            logger.warning("stopped at step %d; go on with the same command and --resume", state.step)
-        raise
+    Run(config, state, samples, held, processes, total).train()
     processes.leave()
     return config.out
 
 
-def _train(
-    state: State, samples: Samples, held: PhotoSet, *, total: int, config: TrainConfig, processes: Processes
-) -> None:
-    """The loop: from the state's step to the end of the run, which is at step `total`."""
-    network = nn.parallel.DistributedDataParallel(state.model) if processes.world > 1 else state.model
-    first = processes.rank == 0
-    if first and state.step >= total:  # stopped between the last step and its weights, or the run was made shorter
-        _validate(state, config, samples.sets, held)
-    losses: list[float] = []
-    with tqdm(total=total, initial=state.step, unit="step", disable=not first, dynamic_ncols=True) as bar:
-        while state.step < total:
-            rate = learning_rate(config, state.step, total)
-            batch = samples.batch(state.step, rank=processes.rank, world=processes.world)
-            losses.append(_step(state, network, batch, config=config, rate=rate))
-            last = state.step == total
-            if first and (last or state.step % config.evaluate_every == 0):
-                loss, pck = float(np.mean(losses)), _validate(state, config, samples.sets, held)
-                _log(config.log_file, {"step": state.step, "loss": loss, "rate": rate, "pck@0.2": pck})
-                losses.clear()
-                bar.set_postfix(loss=f"{loss:.3f}", pck=f"{pck['limbs']:.1f}")
-            if first and (last or state.step % config.save_every == 0):
-                state.save(config.resume_file)
-            bar.update()
+@dataclass
+class Run:
+    """A run under way: from the state's step to step `total`."""
 
+    config: TrainConfig
+    state: State
+    samples: Samples
+    held: PhotoSet
+    processes: Processes
+    total: int
 
-def _log(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    def train(self) -> None:
+        """The loop."""
+        config, state, first = self.config, self.state, self.processes.first
+        network = self._network()
+        pin = state.device.type == "cuda"
+        batches = self.samples.from_step(state.step, self.total, workers=config.workers, pin=pin)
+        journal = Journal(config, step=state.step, writes=first)
+        if first and self._validates():  # stopped before that was done, or the run was made shorter
+            journal.validated(state.step, self._validate())
+        bar = tqdm(total=self.total, initial=state.step, unit="step", disable=not first, dynamic_ncols=True)
+        with bar, journal, stoppable() as stopping:
+            while state.step < self.total:
+                asked = time.perf_counter()
+                batch = next(batches)
+                rate = learning_rate(config, state.step, self.total)
+                trim = config.trim if state.step >= config.trim_from * self.total else 0.0
+                waited = time.perf_counter() - asked
+                journal.add(_step(state, network, batch, config=config, rate=rate, trim=trim), waited=waited)
+                self._report(journal, bar, rate=rate)
+                bar.update()
+                if stopping():
+                    self._stop()
+
+    def _network(self) -> nn.Module:
+        """The network as it is trained: shared among the processes if there are several."""
+        if self.processes.world == 1:
+            return self.state.model
+        if self.config.sync_batch_norm:
+            share_batch_norm(self.state.model)
+        return nn.parallel.DistributedDataParallel(self.state.model)
+
+    def _report(self, journal: Journal, bar: tqdm, *, rate: float) -> None:
+        """Log, save and validate, each when its turn has come; all of it at the end of the run."""
+        config, step = self.config, self.state.step
+        last = step == self.total
+        if not self.processes.first:
+            return
+        if last or step % config.log_every == 0 or step % config.save_every == 0:
+            row = journal.log(step, rate=rate)
+            if not math.isfinite(row["loss"]):
+                raise PoseError(f"the loss is no longer a number at step {step}; try a lower --rate")
+            bar.set_postfix(loss=f"{row['loss']:.3f}", pck=journal.pck, images_per_s=f"{row['images_per_s']:.0f}")
+        if last or step % config.save_every == 0:
+            self.state.save(config.resume_file)
+        if self._validates():
+            journal.validated(step, self._validate())
+
+    def _validates(self) -> bool:
+        """Whether a validation is due at this step; always at the end, even of a run that was made shorter."""
+        step = self.state.step
+        return step >= self.total or (step > 0 and step % self.config.evaluate_every == 0)
+
+    def _validate(self) -> dict[str, Any] | None:
+        return _validate(self.state, self.config, self.samples.sets, self.held)
+
+    def _stop(self) -> None:
+        if self.processes.first:
+            self.state.save(self.config.resume_file)
+            logger.warning("stopped at step %d; go on with the same command and --resume", self.state.step)
+        raise KeyboardInterrupt

@@ -6,8 +6,9 @@ torch is imported inside the commands, so that --help answers at once.
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,80 +111,145 @@ def eval_clips(
 
 @app.command()
 def eval_hourglass(
-    data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH with KIND lsp or lspet")],
+    data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH, such as lspet:data/lspet")],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     held_back: Annotated[int, typer.Option(min=0, help="only the photos that training held back, so many; 0: all")] = 0,
     seed: Annotated[int, typer.Option(help="the seed that training held them back by")] = 1,
     flip_test: Annotated[bool, typer.Option(help="average over the photo and its mirror image")] = True,
     multi_scale: Annotated[bool, typer.Option(help="average over two sizes of the crop")] = True,
+    visible_only: Annotated[bool, typer.Option("--visible-only", help="leave out joints labelled as hidden")] = False,
     device: Device = "auto",
     json_file: JsonFile = None,
+    pictures: Annotated[Path | None, typer.Option(help="also draw the worst photos, FILE.png")] = None,
 ) -> None:
-    """Measure the detector on labelled photos: PCK@0.2, person-centric, by joint; flip and multi-scale test."""
+    """Measure the detector on labelled photos, joint by joint: PCK@0.2, PCKh@0.5 and PCKh@0.1, with the flip and
+    multi-scale test and without.
+    """
     from hourglass.data import hold_back, read_photos
-    from hourglass.evaluate import evaluate_pck, table
+    from hourglass.evaluate import measure, table
     from hourglass.predict import ZOOMS, Detector
+    from hourglass.sheets import check_sheet, worst_sheet, write_sheet
+    from pipeline.atomic import check_writable
     from pipeline.device import open_device, share_processor
-    from pipeline.weights import find_weights
+    from pipeline.weights import file_sha256, find_weights
 
+    if json_file:
+        check_writable(json_file)  # before the slow part
+    if pictures:
+        check_sheet(pictures)
     share_processor()
+    weights = find_weights("hourglass", hourglass)
+    detector = Detector.load(weights, open_device(device))
     photos = read_photos(data)
     if held_back:
         photos = hold_back(photos, held_back, seed=seed)[1]
-    detector = Detector.load(find_weights("hourglass", hourglass), open_device(device))
     zooms = ZOOMS if multi_scale else ()
-    result = {"images": len(photos), "pck@0.2": evaluate_pck(detector, photos, flip_test=flip_test, zooms=zooms)}
+    result, found = measure(detector, photos, flip_test=flip_test, zooms=zooms, visible_only=visible_only)
     print(table(result))
-    _write_json(json_file, result)
+    _write_json(json_file, {"weights": {"file": weights.name, "sha256": file_sha256(weights)}, **result})
+    if pictures:
+        write_sheet(pictures, worst_sheet(photos, found.xy))
+
+
+@app.command()
+def import_weights(
+    source: Annotated[Path, typer.Argument(help="a checkpoint file (.pth.tar, .pth, .pt)", show_default=False)],
+    layout: Annotated[
+        str, typer.Option("--from", help="what made it: pytorch-pose (bearpaw) or princeton", show_default=False)
+    ],
+    out: Out,
+) -> None:
+    """Turn a public stacked hourglass, trained on MPII, into weights for --hourglass. Executes nothing in the file."""
+    from hourglass.importing import LAYOUTS
+    from hourglass.importing import import_weights as convert
+
+    if layout not in LAYOUTS:
+        raise typer.BadParameter(f"{layout!r}: give one of {', '.join(LAYOUTS)}", param_hint="--from")
+    print(convert(source, out, layout=layout))
 
 
 @app.command()
 def train_hourglass(
-    data: Annotated[list[str], typer.Option(help="KIND:PATH with KIND lsp or lspet; repeatable", show_default=False)],
+    data: Annotated[
+        list[str],
+        typer.Option(help="KIND:PATH, KIND:PATH@WEIGHT; KIND lsp, lspet, mpii, coco; repeatable", show_default=False),
+    ],
     out: Out,
-    preset: Annotated[str, typer.Option(help="shape of the network: s (lean, for a CPU) or published")] = "s",
-    augmentation: Annotated[str, typer.Option(help="how much photos are changed: strong, light or faint")] = "strong",
-    stacks: Annotated[int, typer.Option(min=0, help="number of hourglasses; 0: the preset's")] = 0,
-    epochs: Annotated[float, typer.Option(help="passes over the photos")] = 100,
-    batch: Annotated[int, typer.Option(min=1, help="samples a step, over all processes")] = 64,
-    rate: Annotated[float, typer.Option(help="learning rate of AdamW")] = 2e-3,
-    cool_down: Annotated[float, typer.Option(help="last part of the run, over which the rate falls to 0")] = 0.25,
-    hold_back: Annotated[int, typer.Option(min=0, help="photos of the last set kept for validation")] = 1000,
-    seed: Annotated[int, typer.Option(help="decides the start, the order and the augmentation")] = 1,
-    precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16 where the processor has units for it")
-    ] = "float32",
-    evaluate_every: Annotated[int, typer.Option(min=1, help="steps between validations")] = 2000,
+    recipe: Annotated[str, typer.Option(help="default, or published: Newell et al. 2016")] = "default",
+    preset: Annotated[str | None, typer.Option(help="shape of the network: s (lean, for a CPU) or published")] = None,
+    stacks: Annotated[int | None, typer.Option(min=1, help="number of hourglasses instead of the preset's")] = None,
+    init: Annotated[str | None, typer.Option(help="weights to start from: a shipped name, or a file")] = None,
+    validation: Annotated[str | None, typer.Option(help="KIND:PATH to validate on, instead of --hold-back")] = None,
+    hold_back: Annotated[int | None, typer.Option(min=0, help="photos of the last set kept for validation")] = None,
+    skeleton: Annotated[str | None, typer.Option(help="joints to learn: lsp14, mpii16 or coco17")] = None,
+    loss: Annotated[str | None, typer.Option(help="probability (cross-entropy) or height (squared error)")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="how much photos are changed: strong, light, faint, published, none")
+    ] = None,
+    trim: Annotated[float | None, typer.Option(min=0, max=0.9, help="share of joints of highest loss left out")] = None,
+    epochs: Annotated[float | None, typer.Option(help="passes over the photos")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="samples a step, over all processes")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="muon, adamw or rmsprop")] = None,
+    rate: Annotated[float | None, typer.Option(help="learning rate")] = None,
+    warm_up: Annotated[int | None, typer.Option(min=0, help="steps over which the rate rises")] = None,
+    cool_down: Annotated[float | None, typer.Option(help="last part of the run: the rate falls to 0")] = None,
+    seed: Annotated[int | None, typer.Option(help="decides the start, the order and the augmentation")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16, auto (as the device likes)")] = None,
+    sync_batch_norm: Annotated[
+        bool, typer.Option("--sync-batch-norm", help="several processes normalise over the whole batch, as one would")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="processes that draw samples ahead; 8 for a GPU")] = None,
+    evaluate_every: Annotated[int | None, typer.Option(min=1, help="steps between validations")] = None,
+    save_every: Annotated[int | None, typer.Option(min=1, help="steps between resume files")] = None,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of each process; 0: all")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
 ) -> None:
-    """Train the detector on labelled photos. Under torchrun the batch is shared among the processes."""
-    from hourglass.augment import AUGMENTATIONS
-    from hourglass.model import PRESETS
-    from hourglass.train import TrainConfig
-    from hourglass.train import train_hourglass as train
+    """Train the detector on labelled photos. Under torchrun the batch is shared among the processes.
 
-    for option, value, known in (("preset", preset, PRESETS), ("augmentation", augmentation, AUGMENTATIONS)):
-        if value not in known:
+    Every option that is not given is the recipe's.
+    """
+    from hourglass.augment import AUGMENTATIONS
+    from hourglass.codec import CONVENTIONS, Codec
+    from hourglass.model import PRESETS
+    from hourglass.recipe import OPTIMISERS, RECIPES, TrainConfig
+    from hourglass.train import train_hourglass as train
+    from pipeline.weights import find_weights
+
+    for option, value, known in (
+        ("recipe", recipe, RECIPES),
+        ("preset", preset, PRESETS),
+        ("augmentation", augmentation, AUGMENTATIONS),
+        ("optimiser", optimiser, OPTIMISERS),
+        ("loss", loss, CONVENTIONS),
+    ):
+        if value is not None and value not in known:
             raise typer.BadParameter(f"{value!r}: give one of {', '.join(known)}", param_hint=f"--{option}")
-    config = TrainConfig(
-        data=tuple(data),
-        out=out,
-        model=PRESETS[preset] if stacks == 0 else PRESETS[preset].with_stacks(stacks),
-        augment=AUGMENTATIONS[augmentation],
-        hold_back=hold_back,
-        epochs=epochs,
-        batch=batch,
-        rate=rate,
-        cool_down=cool_down,
-        seed=seed,
-        precision=precision,
-        evaluate_every=evaluate_every,
-        device=device,
-        threads=threads,
-    )
-    print(train(config, resume=resume))
+    config = TrainConfig(data=tuple(data), out=out, device=device, threads=threads, sync_batch_norm=sync_batch_norm)
+    config = replace(config, **RECIPES[recipe])
+    model = config.model if preset is None else PRESETS[preset]
+    given: dict[str, Any] = {
+        "model": model if stacks is None else model.with_stacks(stacks),
+        "init": None if init is None else str(find_weights("hourglass", init)),
+        "validation": validation,
+        "hold_back": hold_back,
+        "skeleton": skeleton,
+        "codec": None if loss is None else Codec(convention=loss),
+        "augment": None if augmentation is None else AUGMENTATIONS[augmentation],
+        "trim": trim,
+        "epochs": epochs,
+        "batch": batch,
+        "optimiser": optimiser,
+        "rate": rate,
+        "warm_up": warm_up,
+        "cool_down": cool_down,
+        "seed": seed,
+        "precision": precision,
+        "workers": workers,
+        "evaluate_every": evaluate_every,
+        "save_every": save_every,
+    }
+    print(train(replace(config, **{name: value for name, value in given.items() if value is not None}), resume=resume))
 
 
 @app.command()

@@ -1,13 +1,20 @@
 """The readers take the published layouts for what they are, and say what is wrong with any other."""
 
+from dataclasses import fields
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.io import savemat
 
-from hourglass.data import READERS, fingerprint, hold_back, read_lsp, read_lspet, read_photos
+from hourglass.data import READERS, fingerprint, hold_back, read_photos, split_spec
+from hourglass.photos import PhotoSet
+from hourglass.readers import read_lsp, read_lspet
 from pipeline.errors import DataError
-from pipeline.skeleton import LSP14
+from pipeline.skeleton import COCO17, H36M17, LSP14, MPII16, SKELETONS, convert
 from tests.hourglass.photos import people, simple_set, write_lsp, write_lspet
 from tests.pictures import blob, centroid
 
@@ -53,19 +60,74 @@ def test_labels_point_at_the_pixels(tmp_path, kind):
 
 
 def test_every_kind_has_its_reader(tmp_path):
-    assert set(READERS) == {"lsp", "lspet"}
+    assert set(READERS) == {"lsp", "lspet", "mpii", "mpii-train", "mpii-valid", "coco"}
     assert len(read_photos(f"lspet:{simple_set(tmp_path / 'a set: with colons', 2)}")) == 2
 
 
-@pytest.mark.parametrize("spec", ["mpii:somewhere", "somewhere", "", "lsp"])
+@pytest.mark.parametrize("spec", ["flic:somewhere", "somewhere", "", "lsp"])
 def test_an_unknown_kind(spec):
-    with pytest.raises(DataError, match=f"{spec}: expected KIND:PATH with KIND one of lsp, lspet"):
+    with pytest.raises(DataError, match=f"{spec}: expected KIND:PATH with KIND one of lsp, lspet, mpii, .*, coco$"):
         read_photos(spec)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="nowhere: no such folder"):
+    with pytest.raises(DataError, match="nowhere: no such folder or file"):
         read_photos(f"lsp:{tmp_path / 'nowhere'}")
+
+
+def test_lsp_is_a_folder(tmp_path):
+    (tmp_path / "joints.mat").write_bytes(b"")
+    with pytest.raises(DataError, match=r"joints\.mat: is a file; give the folder that holds joints\.mat and images/"):
+        read_photos(f"lsp:{tmp_path / 'joints.mat'}")
+
+
+# How often a set is drawn
+
+
+@pytest.mark.parametrize(
+    ("rest", "path", "weight"),
+    [
+        ("a/b", "a/b", 1.0),
+        ("a/b@3", "a/b", 3.0),
+        ("a/b@0.25", "a/b", 0.25),
+        ("a@b", "a@b", 1.0),
+        ("me@home/set", "me@home/set", 1.0),
+        ("me@home/set@2e1", "me@home/set", 20.0),
+        ("a@2/b", "a@2/b", 1.0),
+        ("a@2x", "a@2x", 1.0),
+        ("a@", "a@", 1.0),
+        ("a@2@1", "a@2", 1.0),
+        ("@3", "@3", 1.0),
+    ],
+)
+def test_weights(rest, path, weight):
+    assert split_spec(f"lsp:{rest}") == ("lsp", Path(path), weight)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "-inf", "0.0"])
+def test_weights_that_are_none(weight):
+    expected = f"lsp:a@{weight}: the weight behind the @ must be a number above 0, for instance lsp:a@2$"
+    with pytest.raises(DataError, match=expected):
+        split_spec(f"lsp:a@{weight}")
+
+
+@given(
+    kind=st.sampled_from(sorted(READERS)),
+    path=st.text("ab @:/.12", min_size=1).filter(lambda text: text.strip()),
+    weight=st.floats(1e-300, 1e300),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_written_weight_is_read_again(kind, path, weight):
+    assert split_spec(f"{kind}:{path}@{weight!r}") == (kind, Path(path), weight)
+
+
+def test_the_weight_of_a_set(tmp_path):
+    folder = simple_set(tmp_path / "me@home", 2)
+    assert read_photos(f"lspet:{folder}").weight == 1
+    photos = read_photos(f"lspet:{folder}@2.5")
+    assert photos.weight == 2.5
+    assert photos.select(np.array([1])).weight == 2.5
+    assert photos.to_skeleton(MPII16).weight == 2.5
 
 
 def test_a_folder_without_labels(tmp_path):
@@ -144,6 +206,91 @@ def test_select_keeps_rows_together(tmp_path):
     np.testing.assert_array_equal(chosen.xy, photos.xy[[3, 1]])
 
 
+def test_select_nothing_and_from_nothing(tmp_path):
+    photos = read_photos(f"lspet:{simple_set(tmp_path / 'set', 2)}")
+    nothing = photos.select(np.array([], int))
+    assert (len(nothing), nothing.files, nothing.xy.shape, nothing.regions.shape) == (0, [], (0, 14, 2), (0, 3))
+    assert len(nothing.select(np.array([], int))) == len(nothing.select(np.zeros(0, bool))) == 0
+    assert nothing.to_skeleton(MPII16).xy.shape == (0, 16, 2)
+    assert [len(part) for part in hold_back(nothing, 0, seed=1)] == [0, 0]
+
+
+def test_select_by_a_mask(tmp_path):
+    photos = read_photos(f"lspet:{simple_set(tmp_path / 'set', 3)}")
+    assert same(photos.select(np.array([True, False, True])), photos.select(np.array([0, 2])))
+
+
+# Sets with other joints
+
+
+def same(one: PhotoSet, other: PhotoSet) -> bool:
+    """Whether everything in two sets is equal, NaN being equal to NaN."""
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(PhotoSet)]
+    return all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b for a, b in pairs
+    )
+
+
+def random_set(skeleton, count, seed):
+    rng = np.random.default_rng(seed)
+    shape = (count, len(skeleton))
+    labelled = rng.random(shape) < 0.7
+    xy = np.where(labelled[..., None], rng.uniform(-5, 70, (*shape, 2)), np.nan).astype(np.float32)
+    files = [Path(f"{n // 2}.jpg") for n in range(count)]
+    visible = labelled & (rng.random(shape) < 0.5)
+    return PhotoSet("made-up", skeleton, files, xy, labelled, visible, rng.random((count, 3)), rng.random(count))
+
+
+def test_lsp_with_the_joints_of_mpii():
+    photos = random_set(LSP14, 40, 0)
+    mpii = photos.to_skeleton(MPII16)
+    assert (mpii.skeleton, mpii.xy.shape, mpii.xy.dtype) == (MPII16, (40, 16, 2), np.float32)
+    for joint in set(LSP14.joints) & set(MPII16.joints):
+        here, there = MPII16.index(joint), LSP14.index(joint)
+        known = photos.labelled[:, there]
+        np.testing.assert_array_equal(mpii.labelled[:, here], known)
+        np.testing.assert_array_equal(mpii.visible[:, here], photos.visible[:, there])
+        np.testing.assert_array_equal(mpii.xy[known, here], photos.xy[known, there])
+    # LSP's neck is MPII's thorax, nothing in LSP is MPII's upper neck, and the pelvis is between the hips.
+    np.testing.assert_array_equal(mpii.labelled[:, MPII16.index("thorax")], photos.labelled[:, LSP14.index("neck")])
+    assert not mpii.labelled[:, MPII16.index("upper_neck")].any()
+    hips = LSP14.indices(("l_hip", "r_hip"))
+    both = photos.labelled[:, hips].all(1)
+    pelvis = MPII16.index("pelvis")
+    assert 0 < both.sum() < 40
+    np.testing.assert_array_equal(mpii.labelled[:, pelvis], both)
+    np.testing.assert_array_equal(mpii.visible[:, pelvis], photos.visible[:, hips].all(1))
+    np.testing.assert_allclose(mpii.xy[both, pelvis], photos.xy[both][:, hips].mean(1), rtol=1e-6)
+    assert (mpii.xy[~mpii.labelled] == 0).all()
+    assert mpii.files == photos.files
+    np.testing.assert_array_equal(mpii.regions, photos.regions)
+    np.testing.assert_array_equal(mpii.head, photos.head)
+
+
+def test_the_same_joints_are_the_same_set():
+    photos = random_set(COCO17, 3, 0)
+    assert photos.to_skeleton(COCO17) is photos
+
+
+@pytest.mark.parametrize("target", SKELETONS.values(), ids=SKELETONS)
+@pytest.mark.parametrize("source", [LSP14, MPII16, COCO17], ids=lambda skeleton: skeleton.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_to_skeleton_and_select_commute(source, target, seed):
+    photos = random_set(source, 12, seed)
+    rows = np.random.default_rng(seed).permutation(12)[:5]
+    assert same(photos.select(rows).to_skeleton(target), photos.to_skeleton(target).select(rows))
+
+
+@pytest.mark.parametrize("source", [LSP14, MPII16, H36M17], ids=lambda skeleton: skeleton.name)
+def test_fully_labelled_people_are_converted_as_poses_are(source):
+    photos = random_set(source, 5, 0)
+    xy, every = np.random.default_rng(1).normal(size=photos.xy.shape), np.ones(photos.labelled.shape, bool)
+    photos = PhotoSet("x", source, photos.files, xy, every, every, photos.regions, photos.head)
+    result = photos.to_skeleton(LSP14)
+    assert result.labelled.all()
+    np.testing.assert_allclose(result.xy, convert(xy, source, LSP14), atol=1e-6)
+
+
 def test_hold_back_splits_the_set_the_same_way_every_time(tmp_path):
     photos = read_photos(f"lspet:{simple_set(tmp_path / 'set', 12)}")
     rest, held = hold_back(photos, 4, seed=1)
@@ -161,6 +308,21 @@ def test_hold_back_nothing(tmp_path):
     photos = read_photos(f"lspet:{simple_set(tmp_path / 'set', 3)}")
     rest, held = hold_back(photos, 0, seed=1)
     assert (len(rest), len(held)) == (3, 0)
+
+
+def test_no_photo_is_on_both_sides():
+    photos = random_set(COCO17, 40, 0)  # two people in each photo
+    rest, held = hold_back(photos, 6, seed=1)
+    assert 6 < len(held) <= 12
+    assert len(held) + len(rest) == 40
+    assert not set(rest.files) & set(held.files)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hold_back_does_not_take_the_last_photo(seed):
+    photos = random_set(COCO17, 4, 0)
+    with pytest.raises(DataError, match="made-up: cannot hold back 3 of 4 photos"):
+        hold_back(photos, 3, seed=seed)
 
 
 @pytest.mark.parametrize("count", [3, 4, -1])

@@ -4,25 +4,28 @@ import json
 import logging
 import pickle
 import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hourglass import data, train
+from hourglass import train
 from hourglass.augment import AugmentConfig
 from hourglass.codec import Codec
 from hourglass.data import fingerprint, hold_back, read_photos
 from hourglass.model import HourglassConfig
 from hourglass.predict import Detector
-from hourglass.train import Samples, TrainConfig, learning_rate, load_sets, train_hourglass
+from hourglass.progress import read_log
+from hourglass.recipe import RECIPES, TrainConfig, learning_rate
+from hourglass.train import load_sets, stoppable, train_hourglass
 from pipeline.checkpoint import load_checkpoint
-from pipeline.errors import CheckpointError, DataError, OutputError
-from pipeline.skeleton import COCO17
+from pipeline.errors import CheckpointError, DataError, OutputError, PoseError
 from tests.hourglass.photos import people, simple_set, write_lsp
 
 CALM = AugmentConfig(rotated=0, wide=0, close=0, colour=0, blurred=0, noisy=0, compressed=0, occluded=0)
@@ -39,6 +42,8 @@ def tiny(tmp_path: Path) -> TrainConfig:
         epochs=4,
         batch=4,
         warm_up=2,
+        cool_down=0.25,
+        rate=2e-3,
         precision="float32",
     )
 
@@ -65,35 +70,39 @@ def assert_same(first: Any, second: Any) -> None:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Press Ctrl-C when so many steps are done."""
+    """Press Ctrl-C in the middle of the step that follows so many."""
     real = train._step
 
-    def interrupted(state: Any, *args: Any, **kwargs: Any) -> float:
-        if state.step == step:
-            raise KeyboardInterrupt
+    def interrupted(state: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if state.step + 1 == step:
+            signal.raise_signal(signal.SIGINT)
         return real(state, *args, **kwargs)
 
     monkeypatch.setattr(train, "_step", interrupted)
 
 
 def test_the_loss_falls_and_the_detector_learns(tiny):
-    config = replace(tiny, model=tiny.model.with_stacks(1), epochs=30, evaluate_every=30, augment=CALM, rate=5e-3)
+    short = replace(tiny, model=tiny.model.with_stacks(1), epochs=30, augment=CALM, rate=5e-3)
+    config = replace(short, evaluate_every=30, log_every=30)
     assert train_hourglass(config) == config.out
-    rows = [json.loads(line) for line in config.log_file.read_text().splitlines()]
-    assert [row["step"] for row in rows] == [30, 60, 90]
-    losses = [row["loss"] for row in rows]
+    rows = read_log(config.log_file)
+    assert [row["step"] for row in rows if "pck@0.2" in row] == [30, 60, 90]
+    losses = [row["loss"] for row in rows if "loss" in row]
     # knowing nothing costs the logarithm of the number of heatmap pixels and one
     assert losses[0] < np.log(8 * 8 + 1)
     assert losses[2] < losses[1] < losses[0]
     assert losses[2] < 0.85 * losses[0]
-    assert rows[2]["pck@0.2"]["mean"] > rows[0]["pck@0.2"]["mean"]
-    assert rows[2]["rate"] < rows[0]["rate"]
+    measured = [row["pck@0.2"]["mean"] for row in rows if "pck@0.2" in row]
+    assert measured[2] > measured[0]
+    rates = [row["rate"] for row in rows if "rate" in row]
+    assert rates[2] < rates[0]
 
 
 def test_a_run_writes_its_weights_a_log_and_a_resume_file(tiny):
     train_hourglass(tiny)
     folder = {path.name for path in tiny.out.parent.iterdir()}
-    assert folder == {"photos", "tiny.safetensors", "tiny.jsonl", "tiny.resume.pt"}
+    beside = {".safetensors", ".jsonl", ".resume.pt", ".curves.png", ".samples", ".tensorboard"}
+    assert folder == {"photos", *(f"tiny{ending}" for ending in beside)}
     assert content(tiny.resume_file)["step"] == 12
     detector = Detector.load(tiny.out, torch.device("cpu"))
     assert detector.model.config == replace(tiny.model, joints=14)
@@ -215,11 +224,12 @@ def test_an_error_without_words_is_named(tiny, monkeypatch):
 def test_a_full_disk_keeps_the_old_resume_file(tiny):
     train_hourglass(replace(tiny, epochs=1))
     before = tiny.resume_file.read_bytes()
+    state = train._new_state(replace(tiny, model=tiny.model.with_joints(14)), torch.device("cpu"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
         with pytest.raises(OutputError, match=r"tiny\.resume\.pt: cannot be written"):
-            train._new_state(replace(tiny, model=tiny.model.with_joints(14))).save(tiny.resume_file)
+            state.save(tiny.resume_file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert tiny.resume_file.read_bytes() == before
@@ -250,7 +260,7 @@ def test_the_rate_reaches_the_optimiser(tiny, monkeypatch):
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    train_hourglass(replace(tiny, epochs=1))
+    train_hourglass(replace(tiny, epochs=1, optimiser="adamw"))
     assert seen == pytest.approx([1e-3, 2e-3, 3e-3])
 
 
@@ -297,8 +307,8 @@ def test_the_weights_say_where_they_come_from(tiny, tmp_path):
     sets = [read_photos(config.data[0]), hold_back(read_photos(config.data[1]), 2, seed=5)[0]]
     told = loaded.meta["provenance"]
     assert told["data"] == [
-        {"kind": "lsp", "photos": 5, "sha256": fingerprint(sets[0])},
-        {"kind": "lspet", "photos": 12, "sha256": fingerprint(sets[1])},
+        {"kind": "lsp", "photos": 5, "weight": 1.0, "sha256": fingerprint(sets[0])},
+        {"kind": "lspet", "photos": 12, "weight": 1.0, "sha256": fingerprint(sets[1])},
     ]
     assert told["steps"] == 2 * ((5 + 12) // 4)
     assert told["epochs"] == pytest.approx(told["steps"] * 4 / 17)
@@ -313,65 +323,6 @@ def test_the_weights_say_where_they_come_from(tiny, tmp_path):
     assert str(tmp_path) not in json.dumps([loaded.meta, loaded.config])  # nobody's folders
 
 
-def test_sets_of_different_joints_do_not_mix(tiny, monkeypatch):
-    def read_other(folder: Path) -> data.PhotoSet:
-        return replace(data.read_lspet(folder), skeleton=COCO17)
-
-    monkeypatch.setitem(data.READERS, "other", read_other)
-    other = tiny.data[0].replace("lspet:", "other:")
-    with pytest.raises(DataError, match="the sets label different joints: lsp14, coco17"):
-        load_sets(replace(tiny, data=(*tiny.data, other)))
-
-
-@pytest.fixture
-def samples(tiny: TrainConfig) -> Samples:
-    config = replace(tiny, model=tiny.model.with_joints(14))
-    return Samples([read_photos(tiny.data[0])], config)
-
-
-def test_processes_share_a_batch(samples):
-    whole = samples.batch(5, rank=0, world=1)
-    halves = [samples.batch(5, rank=rank, world=2) for rank in range(2)]
-    for together, first, second in zip(whole, *halves, strict=True):
-        assert torch.equal(together[0::2], first)
-        assert torch.equal(together[1::2], second)
-
-
-def test_an_epoch_shows_every_photo_once_in_an_order_of_its_own(samples, monkeypatch):
-    shown: list[tuple[int, int]] = []
-    real = samples.sample
-
-    def spy(epoch: int, index: int) -> Any:
-        shown.append((epoch, index))
-        return real(epoch, index)
-
-    monkeypatch.setattr(samples, "sample", spy)
-    for step in range(6):
-        samples.batch(step, rank=0, world=1)
-    epochs = [[index for epoch, index in shown if epoch == number] for number in range(2)]
-    assert [len(set(order)) for order in epochs] == [12, 12]
-    assert epochs[0] != epochs[1]
-
-
-def test_a_batch_is_what_network_and_loss_take(samples):
-    images, xy, labelled = samples.batch(0, rank=0, world=1)
-    assert images.shape == (4, 3, 32, 32)
-    assert xy.shape == (4, 14, 2)
-    assert xy.dtype == torch.float32
-    assert labelled.shape == (4, 14)
-    assert labelled.dtype == torch.bool
-    # heatmap pixels: a person fills about the heatmap's eight
-    assert 2 < (xy.amax(1) - xy.amin(1)).amax(1).median() < 12
-
-
-def test_photos_with_hardly_a_label_are_left_out(tiny):
-    photos = read_photos(tiny.data[0])
-    photos.labelled[3, 3:] = False
-    photos.labelled[5, 4:] = False
-    kept = [row for _, row in Samples([photos], tiny).where]
-    assert kept == [row for row in range(14) if row != 3]
-
-
 def test_bfloat16_products_leave_float32_weights(tiny):
     config = replace(tiny, precision="bfloat16", epochs=1)
     train_hourglass(config)
@@ -384,3 +335,99 @@ def test_threads_are_an_option(tiny):
     torch.set_num_threads(2)
     train_hourglass(replace(tiny, epochs=1, threads=1))
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("recipe", ["default", "published"])
+def test_every_recipe_trains(tiny, recipe):
+    config = replace(tiny, **{**RECIPES[recipe], "model": tiny.model, "batch": 4, "epochs": 1})
+    train_hourglass(config)
+    told = load_checkpoint(tiny.out, "hourglass").meta
+    assert told["codec"]["convention"] == ("height" if recipe == "published" else "probability")
+    assert told["provenance"]["recipe"]["optimiser"] == ("rmsprop" if recipe == "published" else "muon")
+
+
+def test_the_published_recipe_is_the_published_one():
+    config = replace(TrainConfig(data=(), out=Path("w")), **RECIPES["published"])
+    assert (config.optimiser, config.rate, config.batch, config.epochs) == ("rmsprop", 2.5e-4, 6, 100)
+    assert (config.model.stacks, config.model.widths, config.model.input_size) == (2, (256,) * 5, 256)
+    assert config.codec.convention == "height"
+    rates = [learning_rate(config, step, 100) for step in (0, 59, 60, 89, 90)]
+    assert rates == pytest.approx([2.5e-4, 2.5e-4, 2.5e-5, 2.5e-5, 2.5e-6])
+
+
+def test_unknown_names_are_refused():
+    for field, value in (("optimiser", "sgd"), ("schedule", "steps")):
+        with pytest.raises(ValueError, match=f"unknown {field} '{value}'; known: "):
+            TrainConfig(data=(), out=Path("w"), **{field: value})
+
+
+def test_a_run_may_start_from_weights(tiny, tmp_path):
+    train_hourglass(tiny)
+    tuned = replace(tiny, out=tmp_path / "tuned.safetensors", init=str(tiny.out), epochs=1, rate=0.0, ema=0.0)
+    train_hourglass(tuned)
+    first, second = (load_checkpoint(path, "hourglass") for path in (tiny.out, tuned.out))
+    for name, tensor in first.tensors.items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(second.tensors[name], tensor)
+    assert second.meta["provenance"]["recipe"]["init"] == "tiny.safetensors"
+
+
+def test_weights_of_another_shape_are_no_start(tiny, tmp_path):
+    train_hourglass(replace(tiny, epochs=1))
+    wider = replace(tiny, out=tmp_path / "o.safetensors", init=str(tiny.out), model=replace(tiny.model, widths=(8, 10)))
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: stacked-hourglass expects .* of shape"):
+        train_hourglass(wider)
+
+
+def test_another_set_for_validation(tiny, tmp_path):
+    other = write_lsp(tmp_path / "lsp", people(5, seed=3), np.zeros((5, 14), bool))
+    train_hourglass(replace(tiny, validation=f"lsp:{other}", epochs=1))
+    assert load_checkpoint(tiny.out, "hourglass").meta["provenance"]["data"][0]["photos"] == 14
+
+
+def test_sets_of_other_joints_mix(tiny):
+    """What a set does not label carries no loss: LSP has no eyes."""
+    config = replace(tiny, skeleton="coco17", epochs=1)
+    sets, held = load_sets(config)
+    assert {photos.skeleton.name for photos in (*sets, held)} == {"coco17"}
+    nose = sets[0].skeleton.index("nose")
+    assert not sets[0].labelled[:, nose].any()
+    assert sets[0].labelled[:, sets[0].skeleton.index("l_knee")].all()
+    train_hourglass(config)
+    assert load_checkpoint(tiny.out, "hourglass").meta["skeleton"] == "coco17"
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny, monkeypatch):
+    monkeypatch.setattr(train, "mean_loss", lambda losses, *_args, **_kwargs: losses.sum() * float("nan"))
+    with pytest.raises(PoseError, match="the loss is no longer a number at step 12; try a lower --rate"):
+        train_hourglass(tiny)
+    assert not tiny.resume_file.exists()
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    with stoppable() as stopping:
+        assert not stopping()
+        signal.raise_signal(signal.SIGINT)
+        assert stopping()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_validation_leaves_a_picture_and_a_line(tiny):
+    train_hourglass(replace(tiny, evaluate_every=6, log_every=3))
+    rows = read_log(tiny.log_file)
+    assert [row["step"] for row in rows if "pck@0.2" in row] == [6, 12]
+    assert [row["step"] for row in rows if "loss" in row] == [3, 6, 9, 12]
+    assert {row["images_per_s"] > 0 and 0 <= row["waiting"] <= 1 for row in rows if "loss" in row} == {True}
+    assert sorted(path.name for path in tiny.samples_folder.iterdir()) == ["step-000006.png", "step-000012.png"]
+    assert cv2.imread(str(tiny.samples_folder / "step-000012.png")).std() > 1
+    assert cv2.imread(str(tiny.curves_file)).std() > 1
+    assert list(tiny.tensorboard_folder.glob("events*"))
+
+
+def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_log(log) == [{"step": 1, "loss": 2.0}]
+    assert read_log(tmp_path / "none.jsonl") == []

@@ -1,0 +1,155 @@
+"""Batches of augmented crops for training: which photos a step sees, and how they reach the network.
+
+Everything about a sample follows from (seed, epoch, photo), so a run shows the same whatever the number of processes
+or loading workers, and however often it was stopped.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hourglass.augment import AugmentConfig, augmented_crop
+from hourglass.codec import to_heatmap
+from hourglass.data import PhotoSet
+from hourglass.predict import to_input
+from pipeline.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 4 << 30  # decoded photos that a run keeps in memory, over all its loaders
+FEWEST_LABELS = 4  # a photo with fewer says too little of where the person is
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that falls to one of several processes."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class Samples(Dataset[Batch]):
+    """Sample number `step` is the batch of that step: images (B, 3, S, S) float32, joints (B, J, 2) heatmap pixels,
+    labelled (B, J) bool.
+    """
+
+    def __init__(
+        self,
+        sets: list[PhotoSet],
+        augment: AugmentConfig,
+        *,
+        input_size: int,
+        batch: int,
+        seed: int,
+        share: Share | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        self.sets, self.augment, self.input_size, self.size, self.seed = sets, augment, input_size, batch, seed
+        self.share = share or Share()
+        rows = [(photos, np.flatnonzero(photos.labelled.sum(1) >= FEWEST_LABELS)) for photos in sets]
+        self.where = [(photos, int(row)) for photos, usable in rows for row in usable]
+        self.weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
+        self.images: dict[int, np.ndarray | None] = {}
+        self.room = kept_bytes
+
+    @property
+    def per_epoch(self) -> int:
+        """Samples an epoch draws: every photo as often as its weight says."""
+        return int(self.weights.sum())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return self.per_epoch // self.size
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Indices of the photos of an epoch, shuffled; of a weight of 2.3, the 0.3 falls to others every epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        times = np.floor(self.weights + rng.random(len(self.weights))).astype(int)
+        drawn = rng.permutation(np.repeat(np.arange(len(self.weights)), times))
+        return np.resize(drawn, max(self.per_epoch, 1))  # the chance of the fractions makes a few more or less
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = self.order(epoch)
+        start = position * self.size
+        mine = range(start, start + self.size)[self.share.rank :: self.share.world]
+        crops, xy, labelled = (
+            np.stack(part) for part in zip(*(self.sample(epoch, int(order[i]), i) for i in mine), strict=True)
+        )
+        return to_input(crops), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
+
+    def sample(self, epoch: int, index: int, draw: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crop (S, S, 3) uint8 BGR, joints (J, 2) crop pixels, labelled (J,), of photo `index`; a `draw` of its own
+        for each time that an epoch shows a photo. A photo that cannot be read gives a black crop without labels.
+        """
+        rng = np.random.default_rng((self.seed, epoch, index, draw))
+        photos, row = self.where[index]
+        image = self._image(index)
+        if image is None:
+            joints = len(photos.skeleton)
+            blank = np.zeros((self.input_size, self.input_size, 3), np.uint8)
+            return blank, np.zeros((joints, 2), np.float32), np.zeros(joints, bool)
+        other = self._image(int(rng.integers(len(self.where))))
+        return augmented_crop(
+            rng,
+            image,
+            photos.xy[row],
+            photos.labelled[row],
+            region=photos.region(row),
+            skeleton=photos.skeleton,
+            size=self.input_size,
+            config=self.augment,
+            other=image if other is None else other,
+        )
+
+    def _image(self, index: int) -> np.ndarray | None:
+        if index in self.images:
+            return self.images[index]
+        photos, row = self.where[index]
+        try:
+            image = photos.read(row)
+        except DataError as error:
+            logger.warning("%s (left out of training)", error)
+            self.images[index] = None  # said once
+            return None
+        if image.nbytes <= self.room:
+            self.images[index] = image
+            self.room -= image.nbytes
+        return image
+
+    def from_step(self, first: int, end: int, *, workers: int, pin: bool) -> Iterator[Batch]:
+        """The batches of steps `first` to `end`, drawn ahead by so many worker processes (0: by this one)."""
+        if workers:
+            self.room //= workers  # each keeps photos of its own
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, end),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=pin,
+            worker_init_fn=_one_thread if workers else None,
+            # A forked process can wait for ever for a thread of OpenCV's that did not come along.
+            multiprocessing_context="spawn" if workers else None,
+        )
+        return iter(loader)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker is sent: everything but the photos read so far."""
+        return {**self.__dict__, "images": {}}
+
+
+def _one_thread(_worker: int) -> None:
+    """OpenCV's threads would fight the other workers for the processor."""
+    import cv2  # noqa: PLC0415
+
+    cv2.setNumThreads(1)

@@ -1,0 +1,59 @@
+"""kill -9 at any moment loses nothing but time."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hourglass.progress import read_log
+from hourglass.train import train_hourglass
+from pipeline.checkpoint import load_checkpoint
+from tests.hourglass.photos import simple_set
+from tests.hourglass.tiny_run import tiny_config
+
+STEPS = 30
+
+
+def go_on(out: Path, photos: Path) -> None:
+    """Continue the run, from the start if it has not saved yet."""
+    config = tiny_config(out, photos, STEPS)
+    train_hourglass(config, resume=config.resume_file.exists())
+
+
+@pytest.mark.filterwarnings("ignore:This process")  # newer Pythons warn of forks
+def test_ten_kills_and_the_same_weights_in_the_end(tmp_path):
+    photos = simple_set(tmp_path / "photos", 14)
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    go_on(whole, photos)
+    rng, kills, last = np.random.default_rng(5), 0, 0
+    fork = multiprocessing.get_context("fork")
+    while kills < 10:
+        process = fork.Process(target=go_on, args=(broken, photos))
+        process.start()
+        process.join(rng.uniform(0.05, 1.0))
+        if process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        assert process.exitcode in (0, -9)
+        resume = broken.with_suffix(".resume.pt")
+        if resume.exists():
+            step = torch.load(resume, weights_only=True)["step"]
+            assert step >= last
+            last = step
+        if last == STEPS:  # faster than the kills: once more from the start
+            resume.unlink()
+            last = 0
+    go_on(broken, photos)
+    first, second = (load_checkpoint(path, "hourglass").tensors for path in (whole, broken))
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+    assert [
+        {k: v for k, v in row.items() if k in ("step", "loss", "rate", "pck@0.2")}
+        for row in read_log(broken.with_suffix(".jsonl"))
+    ] == [
+        {k: v for k, v in row.items() if k in ("step", "loss", "rate", "pck@0.2")}
+        for row in read_log(whole.with_suffix(".jsonl"))
+    ]
