@@ -98,7 +98,9 @@ class _LeftOut:
 
 
 # By the names that NumPy 1 and 2 write.
-LEFT_OUT = [(_LeftOut, f"numpy{name}") for name in (".dtype", ".core.multiarray.scalar", "._core.multiarray.scalar")]
+LEFT_OUT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_LeftOut, f"numpy{name}") for name in (".dtype", ".core.multiarray.scalar", "._core.multiarray.scalar")
+]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -243,7 +245,7 @@ def _pytorch_pose_config(shapes: Shapes) -> HourglassConfig:
 def _pytorch_pose_names(config: HourglassConfig) -> dict[str, str]:
     """Levels of an hourglass are counted from its bottom; places are skip, down, up, and at the bottom inner."""
     names = {"stem.conv": "conv1", "stem.bn": "bn1"}
-    rows = {}  # places with one or more residual blocks
+    rows: dict[str, str] = {}  # places with one or more residual blocks
     depth = len(config.widths) - 1
     for n in range(config.stacks):
         for level in range(depth):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hourglass import evaluate
 from hourglass.codec import Codec
@@ -17,7 +18,7 @@ from hourglass.data import PhotoSet, fingerprint, read_photos
 from hourglass.evaluate import evaluate_pck, head_size, measure, predict, predict_photos, table
 from hourglass.metrics import torso_length
 from hourglass.model import HourglassConfig, StackedHourglass
-from hourglass.predict import Detector
+from hourglass.predict import Detector, predict_views, to_input
 from pipeline.crop import Region
 from pipeline.errors import DataError
 from pipeline.skeleton import COCO17, LSP14, MPII16, Skeleton
@@ -106,12 +107,32 @@ def test_batches_cover_every_photo_once(photos, monkeypatch):
     assert oracle.tests == [(True, (0.8,))] * 3
 
 
+def untrained() -> Detector:
+    torch.manual_seed(0)
+    config = HourglassConfig(joints=14, stacks=1, widths=(6, 8, 8), stem_width=4, block="plain", input_size=64)
+    return Detector(StackedHourglass(config).eval(), Codec(), LSP14, torch.device("cpu"), {})
+
+
+def test_views_of_a_region_by_hand(photos):
+    """Half the side: four pixels of the closer look are one of the whole's, which has only its middle from there."""
+    detector, image, region = untrained(), photos.read(0), photos.region(0)
+    crops = detector.cut(image, region, zooms=(0.5,))
+    np.testing.assert_array_equal(crops[0], region.cut(image, 64))
+    np.testing.assert_array_equal(crops[1], Region(region.x, region.y, 0.5 * region.side).cut(image, 64))
+    views = detector.views(crops[None], flip_test=True, zooms=(0.5,))
+    assert views.shape == (4, 1, 14, 16, 16)
+    whole, closer = (predict_views(detector.model, Codec(), to_input(crop[None]), LSP14.flip) for crop in crops)
+    torch.testing.assert_close(views[:2], whole)
+    expected = whole.clone()
+    expected[..., 4:12, 4:12] = 4 * F.avg_pool2d(closer.flatten(0, 1), 2).unflatten(0, (2, 1))
+    torch.testing.assert_close(views[2:], expected)
+    assert not torch.equal(views[2:], views[:2])
+
+
 @pytest.mark.parametrize("flip_test", [False, True])
 @pytest.mark.parametrize("zooms", [(), (0.84,), (0.9, 0.7)])
 def test_a_batch_of_photos_gives_what_each_gives_alone(photos, flip_test, zooms):
-    torch.manual_seed(0)
-    config = HourglassConfig(joints=14, stacks=1, widths=(6, 8, 8), stem_width=4, block="plain", input_size=64)
-    detector = Detector(StackedHourglass(config).eval(), Codec(), LSP14, torch.device("cpu"), {})
+    detector = untrained()
     found = predict(detector, photos, flip_test=flip_test, zooms=zooms)
     for row in range(len(photos)):
         image, region = photos.read(row), photos.region(row)
