@@ -69,11 +69,6 @@ def predict_views(model: StackedHourglass, codec: Codec, images: Tensor, flip: t
     return torch.stack([maps, mirrored.flip(-1)[:, list(flip)]])
 
 
-def predict_maps(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
-    """The mean (N, J, S/4, S/4) of what `predict_views` gives: with `flip` over the image and its mirror image."""
-    return predict_views(model, codec, images, flip).mean(0)
-
-
 def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleton, Pixels]:
     """The parts of a detector as a checkpoint describes them, the network still without its weights."""
     if checkpoint.arch != ARCH:
@@ -142,11 +137,6 @@ class Detector:
         """Joints in maps (N, J, S/4, S/4): positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
         xy, score = self.codec.decode(maps)
         return to_crop(xy).cpu().numpy(), score.cpu().numpy()
-
-    def crops(self, crops: np.ndarray, *, flip_test: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Joints of crops (N, S, S, 3) uint8 BGR: positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
-        images = to_input(crops, self.pixels).to(self.device)
-        return self.joints(predict_maps(self.model, self.codec, images, self.skeleton.flip if flip_test else None))
 
     def regions(
         self, image: np.ndarray, regions: Sequence[Region], *, flip_test: bool = False, zooms: Sequence[float] = ()

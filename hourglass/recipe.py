@@ -7,6 +7,7 @@ from typing import Any
 from hourglass.augment import AUGMENTATIONS, AugmentConfig
 from hourglass.codec import Codec
 from hourglass.model import PRESETS, HourglassConfig
+from hourglass.predict import Pixels
 
 OPTIMISERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("linear", "drops")
@@ -25,7 +26,8 @@ class TrainConfig:
     validation: str = ""  # set to validate on, KIND:PATH; "": photos held back from the last set of `data`
     hold_back: int = 1000  # so many of them
     skeleton: str = ""  # joints to learn; "": those of the set for validation
-    init: str = ""  # weights file to start from; "": a random start
+    init: str = ""  # weights file to start from, whose network, codec, joints and pixels it keeps; "": a random start
+    pixels: Pixels = field(default_factory=Pixels)  # what the network takes for pixels
     epochs: float = 100.0
     batch: int = 64  # samples a step, over all processes
     optimiser: str = "muon"

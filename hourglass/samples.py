@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from hourglass.augment import AugmentConfig, augmented_crop
 from hourglass.codec import to_heatmap
 from hourglass.data import PhotoSet
-from hourglass.predict import to_input
+from hourglass.predict import Pixels, to_input
 from pipeline.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,12 @@ class Samples(Dataset[Batch]):
         input_size: int,
         batch: int,
         seed: int,
+        pixels: Pixels | None = None,
         share: Share | None = None,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.sets, self.augment, self.input_size, self.size, self.seed = sets, augment, input_size, batch, seed
-        self.share = share or Share()
+        self.pixels, self.share = pixels or Pixels(), share or Share()
         rows = [(photos, np.flatnonzero(photos.labelled.sum(1) >= FEWEST_LABELS)) for photos in sets]
         self.where = [(photos, int(row)) for photos, usable in rows for row in usable]
         self.weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
@@ -85,7 +86,7 @@ class Samples(Dataset[Batch]):
         crops, xy, labelled = (
             np.stack(part) for part in zip(*(self.sample(epoch, int(order[i]), i) for i in mine), strict=True)
         )
-        return to_input(crops), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
+        return to_input(crops, self.pixels), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
 
     def sample(self, epoch: int, index: int, draw: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crop (S, S, 3) uint8 BGR, joints (J, 2) crop pixels, labelled (J,), of photo `index`; a `draw` of its own

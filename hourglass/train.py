@@ -23,13 +23,12 @@ from hourglass.data import PhotoSet, fingerprint, hold_back, read_photos
 from hourglass.evaluate import evaluate_pck, predict_photos
 from hourglass.model import StackedHourglass
 from hourglass.muon import muon_for
-from hourglass.predict import KIND, Detector, save_detector
+from hourglass.predict import Detector, save_detector
 from hourglass.progress import Journal
 from hourglass.recipe import TrainConfig, learning_rate
 from hourglass.samples import Batch, Samples, Share
 from hourglass.sheets import sample_sheet, write_sheet
 from pipeline.atomic import cannot_write, check_writable, replacing
-from pipeline.checkpoint import load_checkpoint, load_state
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError, PoseError
 from pipeline.skeleton import get_skeleton
@@ -96,8 +95,7 @@ def _new_state(config: TrainConfig, device: torch.device) -> State:
     torch.manual_seed(config.seed)
     model, average = StackedHourglass(config.model), StackedHourglass(config.model)
     if config.init:
-        given = load_checkpoint(Path(config.init), KIND)
-        load_state(model, given, Path(config.init))
+        model.load_state_dict(Detector.load(Path(config.init), torch.device("cpu")).model.state_dict())
     average.load_state_dict(model.state_dict())
     for network in (model, average):
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -158,6 +156,16 @@ def _over_processes(loss: Tensor) -> Tensor:
     return loss
 
 
+def _continued(config: TrainConfig) -> TrainConfig:
+    """The run with everything that the weights it starts from decide."""
+    start = Detector.load(Path(config.init), torch.device("cpu"))
+    if config.skeleton not in ("", start.skeleton.name):
+        raise CheckpointError(f"{config.init}: finds the joints of {start.skeleton.name}, not of {config.skeleton}")
+    return replace(
+        config, skeleton=start.skeleton.name, model=start.model.config, codec=start.codec, pixels=start.pixels
+    )
+
+
 def load_sets(config: TrainConfig) -> tuple[list[PhotoSet], PhotoSet]:
     """The training sets and the photos for validation, all with the joints of one skeleton."""
     sets = [read_photos(spec) for spec in config.data]
@@ -189,14 +197,16 @@ def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: Pho
     """Measure the averaged network on the photos for validation, draw some of them, and write the network out."""
     pck = None
     if len(held):
-        detector = Detector(state.average, config.codec, held.skeleton, state.device, {})
+        detector = Detector(state.average, config.codec, held.skeleton, state.device, {}, config.pixels)
         pck = evaluate_pck(detector, held, flip_test=False)
         shown = held.select(_evenly(len(held), SAMPLES_SHOWN))
         sheet = sample_sheet(shown, predict_photos(detector, shown, flip_test=False))
         config.samples_folder.mkdir(exist_ok=True)
         write_sheet(config.samples_folder / f"step-{state.step:06d}.png", sheet)
     told = provenance(config, state, sets, pck)
-    save_detector(config.out, state.average, codec=config.codec, skeleton=held.skeleton, provenance=told)
+    save_detector(
+        config.out, state.average, codec=config.codec, skeleton=held.skeleton, provenance=told, pixels=config.pixels
+    )
     return pck
 
 
@@ -266,6 +276,8 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     check_writable(config.out)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.init:
+        config = _continued(config)
     sets, held = load_sets(config)
     config = replace(config, model=config.model.with_joints(len(held.skeleton)))
     processes = Processes.from_environment(config.device)
@@ -275,6 +287,7 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
         input_size=config.model.input_size,
         batch=config.batch,
         seed=config.seed,
+        pixels=config.pixels,
         share=Share(processes.rank, processes.world),
     )
     total = int(config.epochs * samples.steps_per_epoch)

@@ -225,6 +225,8 @@ def train_hourglass(
     ):
         if value is not None and value not in known:
             raise typer.BadParameter(f"{value!r}: give one of {', '.join(known)}", param_hint=f"--{option}")
+    if init is not None and (preset, stacks, loss) != (None, None, None):
+        raise typer.BadParameter("the weights decide --preset, --stacks, --loss; leave them out", param_hint="--init")
     config = TrainConfig(data=tuple(data), out=out, device=device, threads=threads, sync_batch_norm=sync_batch_norm)
     config = replace(config, **RECIPES[recipe])
     model = config.model if preset is None else PRESETS[preset]
@@ -304,6 +306,26 @@ def train_lifter(
         device=device,
     )
     print(train(config, resume=resume))
+
+
+@app.command()
+def prepare_mocap(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help=".bvh, .amc beside .asf, or folders", show_default=False)
+    ],
+    out: Out,
+    fps: Annotated[float, typer.Option(help="frames a second to keep")] = 30.0,
+    source_fps: Annotated[float, typer.Option(help="frames a second of .amc files, which do not say")] = 120.0,
+    unit: Annotated[str | None, typer.Option(help="mm, cm, m, inch or cmu (inch / 0.45), instead of a guess")] = None,
+    up: Annotated[str, typer.Option(help="the axis that points up in the files, y or z")] = "y",
+    rig_map: Annotated[Path | None, typer.Option("--map", help="JSON that names the joints of an unknown rig")] = None,
+) -> None:
+    """Gather motion capture files into one pose file (.h5) that train-lifter learns from."""
+    from lifter.prepare import PrepareConfig
+    from lifter.prepare import prepare_mocap as prepare
+
+    config = PrepareConfig(fps=fps, source_fps=source_fps, unit=unit, up=up, rig_map=rig_map)
+    print(prepare(inputs, out, config=config))
 
 
 if __name__ == "__main__":

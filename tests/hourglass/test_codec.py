@@ -106,3 +106,39 @@ def test_crop_and_heatmap_pixels():
 def test_unknown_convention():
     with pytest.raises(ValueError, match="unknown convention 'x'; known: probability, height"):
         Codec("x")
+
+
+@pytest.mark.parametrize("convention", ["probability", "height"])
+@pytest.mark.parametrize("sigma", [0.8, 1.0, 1.5, 2.0])
+def test_decoding_is_exact_up_to_the_border(convention, sigma):
+    """A Gaussian that the border cuts is not smoothed: what is missing of it would move its peak."""
+    codec = Codec(convention, sigma)
+    near = torch.linspace(0.55, SIZE / 2, 160)
+    for along in (near, SIZE - 1 - near):
+        for other in (torch.full_like(along, 15.3), along):
+            xy = torch.stack([along, other], -1)[:, None]
+            found, _ = codec.decode(codec.maps(perfect_output(codec, xy)))
+            assert (found - xy).abs().max() < 0.05
+            swapped, _ = codec.decode(codec.maps(perfect_output(codec, xy.flip(-1))))
+            assert (swapped - xy.flip(-1)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("convention", ["probability", "height"])
+def test_small_bumps_do_not_mislead(convention):
+    """Of a blob with noise on it, the smoothed peak is nearer to the truth than the highest pixel."""
+    codec, generator = Codec(convention), torch.Generator().manual_seed(0)
+    xy = torch.rand(300, 1, 2, generator=generator) * (SIZE - 12) + 6
+    maps = Codec(convention, 2.0).targets(xy, SIZE)
+    maps = maps * (1 + 0.3 * torch.randn(maps.shape, generator=generator)).clamp_min(0)
+    found, _ = codec.decode(maps)
+    highest = maps.flatten(2).argmax(-1)
+    pixel = torch.stack([highest % SIZE, highest // SIZE], -1)
+    assert (found - xy).norm(dim=-1).mean() < 0.5 * (pixel - xy).norm(dim=-1).mean()
+
+
+def test_the_score_is_of_the_map_as_it_is():
+    maps = torch.zeros(1, 2, SIZE, SIZE)
+    maps[0, 0, 10, 10], maps[0, 0, 10, 11], maps[0, 0, 14, 14] = 0.5, 0.2, 0.25  # the last is not near the peak
+    maps[0, 1, 20, 20] = 0.3
+    assert Codec().decode(maps)[1].flatten().tolist() == pytest.approx([0.7, 0.3])
+    assert Codec("height").decode(maps)[1].flatten().tolist() == pytest.approx([0.5, 0.3])

@@ -19,7 +19,7 @@ from hourglass.predict import (
     PIXEL_SCALE,
     Detector,
     _seen_from_afar,
-    predict_maps,
+    predict_views,
     save_detector,
     to_input,
 )
@@ -59,6 +59,11 @@ class BrightnessNetwork(nn.Module):
         return [F.avg_pool2d(bright, STRIDE).expand(-1, self.config.joints, -1, -1)]
 
 
+def joints_in(find: Detector, crops: np.ndarray, *, flip_test: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, J, 2) in crop pixels and scores (N, J) of crops (N, S, S, 3), each looked at as it is."""
+    return find.joints(find.views(crops[:, None], flip_test=flip_test).mean(0))
+
+
 def test_input_by_hand():
     crops = np.zeros((1, 2, 3, 3), np.uint8)
     crops[0, 0, 1] = (255, 51, 0)  # blue, green, red as OpenCV has them
@@ -80,16 +85,16 @@ def test_maps_are_those_of_the_last_stack(convention):
     network, codec, images = random_network(), Codec(convention), to_input(pictures(2))
     with torch.no_grad():
         first, last = network(images)
-    assert torch.equal(predict_maps(network, codec, images, None), codec.maps(last))
+    assert torch.equal(predict_views(network, codec, images, None)[0], codec.maps(last))
     assert not torch.equal(codec.maps(first), codec.maps(last))
 
 
 def test_flip_test_is_the_mean_over_the_picture_and_its_mirror_image():
     network, codec, crops = random_network(), Codec(), pictures(2)
-    maps = predict_maps(network, codec, to_input(crops), LSP14.flip)
+    maps = predict_views(network, codec, to_input(crops), LSP14.flip).mean(0)
     # Computed one joint at a time, from pixels mirrored in the picture itself.
-    straight = predict_maps(network, codec, to_input(crops), None)
-    mirrored = predict_maps(network, codec, to_input(crops[:, :, ::-1].copy()), None)
+    straight = predict_views(network, codec, to_input(crops), None)[0]
+    mirrored = predict_views(network, codec, to_input(crops[:, :, ::-1].copy()), None)[0]
     for joint, other in enumerate(LSP14.flip):
         expected = (straight[:, joint].numpy() + mirrored[:, other].numpy()[..., ::-1]) / 2
         np.testing.assert_allclose(maps[:, joint].numpy(), expected, rtol=1e-5)
@@ -97,24 +102,24 @@ def test_flip_test_is_the_mean_over_the_picture_and_its_mirror_image():
 
 def test_with_the_flip_test_a_mirrored_crop_gives_the_mirrored_pose():
     find, crops = detector(), pictures(4)
-    xy, score = find.crops(crops, flip_test=True)
-    mirrored_xy, mirrored_score = find.crops(crops[:, :, ::-1].copy(), flip_test=True)
+    xy, score = joints_in(find, crops, flip_test=True)
+    mirrored_xy, mirrored_score = joints_in(find, crops[:, :, ::-1].copy(), flip_test=True)
     flip = list(LSP14.flip)
     np.testing.assert_allclose(mirrored_xy[..., 0], 63 - xy[:, flip, 0], atol=1e-3)
     np.testing.assert_allclose(mirrored_xy[..., 1], xy[:, flip, 1], atol=1e-3)
     np.testing.assert_allclose(mirrored_score, score[:, flip], rtol=1e-4)
     # Without it, a random network knows nothing of symmetry.
-    plain, _ = find.crops(crops)
+    plain, _ = joints_in(find, crops)
     assert np.abs(plain - xy).max() > 1
 
 
 def test_crops_of_a_batch_do_not_depend_on_each_other():
     find, crops = detector(), pictures(3)
-    together, score = find.crops(crops)
+    together, score = joints_in(find, crops)
     assert together.shape == (3, 14, 2)
     assert score.shape == (3, 14)
     for row in range(3):
-        alone, _ = find.crops(crops[row : row + 1])
+        alone, _ = joints_in(find, crops[row : row + 1])
         np.testing.assert_allclose(alone[0], together[row], atol=1e-2)
 
 
@@ -142,7 +147,7 @@ def test_regions_with_the_same_content_give_the_same_joints():
     assert xy.shape == (2, 14, 2)
     np.testing.assert_allclose(xy[1] - xy[0], np.full((14, 2), (180, 100)), atol=1e-3)
     np.testing.assert_allclose(score[1], score[0], rtol=1e-5)
-    alone, _ = find.crops(patch[None])
+    alone, _ = joints_in(find, patch[None])
     np.testing.assert_allclose(xy[0], alone[0] + (20, 10), atol=1e-3)
 
 
@@ -172,7 +177,7 @@ def test_a_saved_detector_comes_back(saved):
 
 
 def test_loading_twice_gives_the_same_to_the_last_bit(saved):
-    first, second = (Detector.load(saved, torch.device("cpu")).crops(pictures(2)) for _ in range(2))
+    first, second = (joints_in(Detector.load(saved, torch.device("cpu")), pictures(2)) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
 

@@ -20,7 +20,7 @@ from hourglass.augment import AugmentConfig
 from hourglass.codec import Codec
 from hourglass.data import fingerprint, hold_back, read_photos
 from hourglass.model import HourglassConfig
-from hourglass.predict import Detector
+from hourglass.predict import Detector, Pixels
 from hourglass.progress import read_log
 from hourglass.recipe import RECIPES, TrainConfig, learning_rate
 from hourglass.train import load_sets, stoppable, train_hourglass
@@ -372,11 +372,24 @@ def test_a_run_may_start_from_weights(tiny, tmp_path):
     assert second.meta["provenance"]["recipe"]["init"] == "tiny.safetensors"
 
 
-def test_weights_of_another_shape_are_no_start(tiny, tmp_path):
+def test_a_run_from_weights_keeps_what_they_decide(tiny, tmp_path):
+    """Say those of an imported network: other widths, codec and pixels."""
+    model, pixels = replace(tiny.model, widths=(8, 10)), Pixels((0.4, 0.5, 0.6), 1)
+    train_hourglass(replace(tiny, model=model, codec=Codec("height"), pixels=pixels, epochs=1))
+    tuned = replace(tiny, out=tmp_path / "tuned.safetensors", init=str(tiny.out), epochs=1)
+    train_hourglass(tuned)
+    first, second = (load_checkpoint(path, "hourglass") for path in (tiny.out, tuned.out))
+    assert first.config == second.config
+    for part in ("codec", "pixels", "skeleton"):
+        assert first.meta[part] == second.meta[part]
+    assert second.meta["pixels"]["mean"] == [0.4, 0.5, 0.6]
+
+
+def test_weights_for_other_joints_are_no_start(tiny, tmp_path):
     train_hourglass(replace(tiny, epochs=1))
-    wider = replace(tiny, out=tmp_path / "o.safetensors", init=str(tiny.out), model=replace(tiny.model, widths=(8, 10)))
-    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: stacked-hourglass expects .* of shape"):
-        train_hourglass(wider)
+    other = replace(tiny, out=tmp_path / "o.safetensors", init=str(tiny.out), skeleton="mpii16")
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: finds the joints of lsp14, not of mpii16"):
+        train_hourglass(other)
 
 
 def test_another_set_for_validation(tiny, tmp_path):
