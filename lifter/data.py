@@ -2,8 +2,8 @@
 
 Kinds of data, named on the command line as KIND:PATH:
 
-    mocap   a NumPy .npz of motions, key SOURCE/.../TRIAL -> float (T, 17, 3): H36M17 joints in mm, y up; the hip
-            is joint 0, the 'head' may be any point of the head
+    mocap   a pose file (.h5, `lifter.posefile`), or a NumPy .npz of motions, key SOURCE/.../TRIAL -> float
+            (T, 17, 3): H36M17 joints in mm, y up; the hip is joint 0, the 'head' may be any point of the head
 """
 
 import hashlib
@@ -13,11 +13,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
 from lifter.body import DIRECTIONS, directions_of, level_heads
+from lifter.posefile import read_poses
 from pipeline.errors import DataError, InputError
 from pipeline.skeleton import H36M17
 
@@ -26,18 +28,19 @@ DANCERS_PER_TRIAL = 15  # salsa n and n + 15 are the two partners of one dance
 
 @dataclass(frozen=True)
 class Motion:
-    """One recording: where it comes from, which trial it shows, and its poses (T, 17, 3) in mm, y up."""
+    """One recording: where it comes from, which trial it shows, its poses (T, 17, 3) in mm, y up, and who moves."""
 
     source: str
     trial: str
     poses: np.ndarray
+    subject: str = ""
 
 
 def parse_spec(spec: str) -> Path:
     """The path of a data argument KIND:PATH; InputError if the kind is not known or the file is not there."""
     kind, separator, path = spec.partition(":")
     if not separator or kind != "mocap":
-        raise InputError(f"--data {spec}: expected mocap:PATH, a .npz of H36M-17 motions")
+        raise InputError(f"--data {spec}: expected mocap:PATH, a .h5 or .npz of H36M-17 motions")
     if not Path(path).is_file():
         raise InputError(f"--data {spec}: no such file")
     return Path(path)
@@ -45,6 +48,11 @@ def parse_spec(spec: str) -> Path:
 
 def read_motions(path: Path) -> list[Motion]:
     """All motions of a 'mocap' file; DataError naming file, key and what was expected if anything does not fit."""
+    if path.suffix.lower() in (".h5", ".hdf5") or h5py.is_hdf5(path):
+        return [
+            _motion(path, f"{sequence.source}/{sequence.trial}", sequence.xyz, subject=sequence.subject)
+            for sequence in read_poses(path)
+        ]
     try:
         with np.load(path, allow_pickle=False) as archive:
             motions = [_motion(path, key, archive[key]) for key in archive.files]
@@ -55,7 +63,7 @@ def read_motions(path: Path) -> list[Motion]:
     return motions
 
 
-def _motion(path: Path, key: str, poses: np.ndarray) -> Motion:
+def _motion(path: Path, key: str, poses: np.ndarray, *, subject: str | None = None) -> Motion:
     expected = (len(H36M17), 3)
     if poses.ndim != 3 or poses.shape[1:] != expected or poses.dtype.kind != "f" or not len(poses):
         raise DataError(f"{path}: {key}: expected float (T, 17, 3), got {poses.dtype} {poses.shape}")
@@ -63,7 +71,8 @@ def _motion(path: Path, key: str, poses: np.ndarray) -> Motion:
         raise DataError(f"{path}: {key}: has coordinates that are not finite")
     if not 500 < np.ptp(poses, axis=1).max() < 3000:
         raise DataError(f"{path}: {key}: a person of {np.ptp(poses, axis=1).max():.3g} mm; are the units mm?")
-    return Motion(key.partition("/")[0], trial_of(key), poses)
+    who = subject_of(key) if subject is None else _plain(subject)
+    return Motion(key.partition("/")[0], trial_of(key), poses, who)
 
 
 def trial_of(key: str) -> str:
@@ -72,31 +81,46 @@ def trial_of(key: str) -> str:
     A part marker ('#2') is dropped, numbers lose their leading zeros, and dance partners share their trial.
     """
     name = key.rpartition("/")[2].partition("#")[0]
-    parts = [str(int(part)) if part.isdigit() else part for part in re.split(r"_+", name)]
+    parts = [_plain(part) for part in re.split(r"_+", name)]
     if parts[0] == "salsa" and parts[-1].isdigit():
         parts[-1] = str((int(parts[-1]) - 1) % DANCERS_PER_TRIAL + 1)
     return "_".join(parts)
 
 
-def hold_out(motions: list[Motion], *, share: float, seed: int, named: tuple[str, ...] = ()) -> set[str]:
+def _plain(name: str) -> str:
+    """A name, without leading zeros if it is a number."""
+    return str(int(name)) if name.isdecimal() else name
+
+
+def subject_of(key: str) -> str:
+    """Who moves in a key of an .npz: the number before the trial's, '5' of 'amc/05/05_03', or else its source."""
+    first, *rest = trial_of(key).split("_")
+    return first if rest and first.isdecimal() else key.partition("/")[0]
+
+
+def hold_out(
+    motions: list[Motion], *, share: float, seed: int, named: tuple[str, ...] = (), by: str = "trial"
+) -> set[str]:
     """Trials to validate on: the named ones, and others by the seed until every source holds out `share` of its frames.
 
-    Raises InputError if a named trial does not exist.
+    With by="subject" they are subjects, until `share` of all frames is held out: a source may have only one.
+    Raises InputError if a named trial or subject does not exist.
     """
-    unknown = set(named) - {motion.trial for motion in motions}
+    unknown = set(named) - {getattr(motion, by) for motion in motions}
     if unknown:
-        raise InputError(f"no trial {', '.join(sorted(unknown))} in the data; trials are named like {motions[0].trial}")
+        example = getattr(motions[0], by)
+        raise InputError(f"no {by} {', '.join(sorted(unknown))} in the data; {by}s are named like {example}")
     frames: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for motion in motions:
-        frames[motion.source][motion.trial] += len(motion.poses)
+        frames[motion.source if by == "trial" else ""][getattr(motion, by)] += len(motion.poses)
     random = np.random.default_rng(seed)
     held = set(named)
-    for _, trials in sorted(frames.items()):
-        wanted = share * sum(trials.values())
-        for trial in random.permutation(sorted(trials)):
-            if sum(count for name, count in trials.items() if name in held) >= wanted:
+    for _, parts in sorted(frames.items()):
+        wanted = share * sum(parts.values())
+        for part in random.permutation(sorted(parts)):
+            if sum(count for name, count in parts.items() if name in held) >= wanted:
                 break
-            held.add(str(trial))
+            held.add(str(part))
     return held
 
 
@@ -124,20 +148,22 @@ def emphasised(directions: Tensor) -> Tensor:
     return directions.repeat_interleave(1 + (8 * lean).long().clamp(max=7), 0)
 
 
-def load_split(path: Path, *, share: float, seed: int, named: tuple[str, ...] = ()) -> tuple[Tensor, Tensor]:
+def load_split(
+    path: Path, *, share: float, seed: int, named: tuple[str, ...] = (), by: str = "trial"
+) -> tuple[Tensor, Tensor]:
     """Directions (N, 12, 3) of the training and of the held-out frames (`hold_out`) of a 'mocap' file.
 
-    Raises DataError if the file does not fit or has too few trials to hold any out, InputError for unknown trials.
+    No trial, or with by="subject" no subject, is in both. Raises DataError if the file does not fit or has too few of
+    them to hold any out, InputError for unknown ones.
     """
     motions = read_motions(path)
-    held = hold_out(motions, share=share, seed=seed, named=named)
+    held = hold_out(motions, share=share, seed=seed, named=named, by=by)
     directions = pose_directions(motions)
-    train = [d for d, motion in zip(directions, motions, strict=True) if motion.trial not in held]
-    val = [d for d, motion in zip(directions, motions, strict=True) if motion.trial in held]
+    train = [d for d, motion in zip(directions, motions, strict=True) if getattr(motion, by) not in held]
+    val = [d for d, motion in zip(directions, motions, strict=True) if getattr(motion, by) in held]
     if not train or not val:
-        raise DataError(
-            f"{path}: {len({m.trial for m in motions})} trial(s) cannot be split for training and validation"
-        )
+        count = len({getattr(motion, by) for motion in motions})
+        raise DataError(f"{path}: {count} {by}(s) cannot be split for training and validation")
     return torch.cat(train), torch.cat(val)
 
 

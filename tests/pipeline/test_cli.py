@@ -296,19 +296,22 @@ def test_ctrl_c_leaves_nothing(posecli, tmp_path, monkeypatch):
 
 # The other commands
 
+COMMANDS = (
+    "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "import-weights",
+    "prepare-mocap",
+)  # fmt: skip
+
 
 def test_help_is_quick_and_lists_every_command():
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "pipeline.cli", "--help"], capture_output=True, text=True, check=True
     )
     assert "torch" not in {line.split("|")[-1].strip() for line in run.stderr.splitlines()}
-    for command in ("video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips"):
+    for command in COMMANDS:
         assert command in run.stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(posecli, command):
     result = posecli(command, "--help")
     assert result.code == 0

@@ -1,0 +1,585 @@
+"""Human3.6M in its three forms: read to exact numbers; what is missing is listed, what does not fit is one line."""
+
+import builtins
+import io
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from lifter import h36m
+from lifter.h36m import (
+    ACTIONS,
+    CAMERAS,
+    HOURGLASS_TO_H36M16,
+    LAYOUTS,
+    TEST_SUBJECTS,
+    TRAIN_SUBJECTS,
+    View,
+    project,
+    read_cameras,
+    read_dictionary,
+    read_martinez,
+    read_official,
+    read_videopose,
+    recording_of,
+    to_camera,
+)
+from pipeline.errors import DataError
+from pipeline.skeleton import COCO17, H36M16, H36M17, MPII16
+from tests.lifter.h36m_files import (
+    FRAMES,
+    PLACES,
+    C,
+    F,
+    K,
+    P,
+    detections,
+    people,
+    rotation_towards,
+    write_cameras,
+    write_h5,
+    write_martinez,
+    write_metadata,
+    write_videopose,
+    write_videopose_2d,
+)
+
+SEVENTEEN = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Martinez' folders with a whole S1; not to be changed."""
+    return write_martinez(tmp_path_factory.mktemp("h36m") / "h36m")
+
+
+@pytest.fixture(scope="module")
+def two_actions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_martinez(tmp_path_factory.mktemp("two") / "h36m", actions=("Sitting", "WalkDog"))
+
+
+@pytest.fixture
+def folder(two_actions: Path, tmp_path: Path) -> Path:
+    """Martinez' folders with two actions of S1, to be spoilt."""
+    return shutil.copytree(two_actions, tmp_path / "h36m")
+
+
+# Cameras
+
+
+def test_a_point_by_hand() -> None:
+    # (0.5, -0.25) on the plane z = 1: r2 = 0.3125, radial = 1 + 0.03125 + 0.01953125 = 1.05078125 without k3,
+    # tangential = 0.01 * -0.25 + 0.02 * 0.5 = 0.0075; so x' = 0.5 * 1.05828125 + 0.02 * 0.3125 = 0.535390625
+    # and y' = -0.25 * 1.05828125 + 0.01 * 0.3125 = -0.2614453125
+    pixel = project(
+        np.array([1000.0, -500.0, 2000.0]),
+        f=np.array([1000.0, 2000.0]),
+        c=np.array([500.0, 400.0]),
+        k=np.array([0.1, 0.2, 0.0]),
+        p=np.array([0.01, 0.02]),
+    )
+    np.testing.assert_allclose(pixel, [1035.390625, -122.890625], rtol=1e-12)
+
+
+def test_the_lens_by_a_second_formula() -> None:
+    points = np.random.default_rng(0).uniform([-900, -900, 2000], [900, 900, 6000], (50, 3))
+    ours = project(points, f=F, c=C, k=K, p=P)
+    # OpenCV's tangential terms are twice as large, but for the one in r2, which is as large
+    matrix = np.array([[F[0], 0, C[0]], [0, F[1], C[1]], [0, 0, 1]])
+    half, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, np.array([K[0], K[1], *(P / 2), K[2]]))
+    r2 = ((points[:, :2] / points[:, 2:]) ** 2).sum(1, keepdims=True)
+    np.testing.assert_allclose(ours, half[:, 0] + F * P[::-1] * r2 / 2, atol=1e-8)
+    assert np.abs(ours - project(points, f=F, c=C, k=K, p=0 * P)).max() > 0.1  # the test sees p
+
+
+def test_world_to_camera_by_hand() -> None:
+    # a camera at (0, -1000, 0) that looks along +y with z up: right is +x, down is -z
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    seen = to_camera(np.array([[10.0, 0, 0], [0, 0, 20]]), rotation=turn, position=np.array([0.0, -1000, 0]))
+    np.testing.assert_allclose(seen, [[10, 0, 1000], [0, -20, 1000]])
+
+
+def test_cameras_are_read(tmp_path: Path) -> None:
+    cameras = read_cameras(write_cameras(tmp_path / "cameras.h5", ("S1", "S9")), subjects=("S1", "S9"))
+    assert set(cameras) == {(subject, name) for subject in ("S1", "S9") for name in CAMERAS}
+    camera = cameras["S9", "58860488"]
+    np.testing.assert_array_equal(camera.T, PLACES[2])
+    np.testing.assert_allclose(camera.R, rotation_towards(PLACES[2], np.array([0, 0, 900.0])))
+    for name, value in (("f", F), ("c", C), ("k", K), ("p", P)):
+        np.testing.assert_array_equal(getattr(camera, name), value)
+    centre = to_camera(np.array([0, 0, 900.0]), rotation=camera.R, position=camera.T)
+    np.testing.assert_allclose(centre[:2], 0, atol=1e-9)
+
+
+def test_the_official_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = Rotation.from_matrix(rotation_towards(PLACES[3], np.array([0, 0, 900.0])))
+    angles = turn.as_euler("XYZ")  # R = Rx Ry Rz
+    path = write_metadata(tmp_path / "metadata.xml", angles)
+    with pytest.raises(DataError, match=r"S11 camera \d+: R, T or f make no sense"):  # the others look elsewhere
+        read_cameras(tmp_path, subjects=("S11",))
+    monkeypatch.setattr(h36m, "_check_camera", lambda *_: None)
+    cameras = read_cameras(path, subjects=("S11",))
+    for index, name in enumerate(CAMERAS):
+        camera = cameras["S11", name]
+        np.testing.assert_allclose(camera.R, turn.as_matrix(), atol=1e-12)
+        np.testing.assert_allclose(camera.T, PLACES[index])
+        np.testing.assert_allclose(np.concatenate([camera.f, camera.c]), np.concatenate([F + index, C]))
+        np.testing.assert_allclose(np.concatenate([camera.k, camera.p]), np.concatenate([K, P]))
+    path.write_text(path.read_text().replace("[", "[1 "))
+    with pytest.raises(DataError, match="expected 300 numbers in <w0>"):
+        read_cameras(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("camera2", None, r"expected a data set 'subject1/camera2/R'; found subject1"),
+        ("camera2/k", None, r"expected a data set 'subject1/camera2/k'"),
+        ("camera2/f", np.ones(3), r"subject1/camera2/f: expected 2 numbers, got \(3,\)"),
+        ("camera2/T", np.full(3, np.nan), "subject1/camera2/T: expected 3 numbers"),
+        ("camera2/Name", np.array([49, 50]), "subject1/camera2/Name: expected one of 54138969, .* got '12'"),
+        ("camera2/R", np.eye(3) * 2, "S1 camera 55011271: R, T or f make no sense"),
+        ("camera2/R", rotation_towards(PLACES[1], np.zeros(3)), "S1 camera 55011271: .* is R transposed"),
+        ("camera2/R", b"text", "expected numbers"),
+    ],
+)
+def test_cameras_that_do_not_fit(tmp_path: Path, key: str, value: object, message: str) -> None:
+    path = write_cameras(tmp_path / "cameras.h5")
+    with h5py.File(path, "r+") as file:
+        del file[f"subject1/{key}"]
+        if value is not None:
+            file[f"subject1/{key}"] = value
+    with pytest.raises(DataError, match=message):
+        read_cameras(path, subjects=("S1",))
+
+
+def test_missing_cameras(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no cameras: expected cameras\.h5, or the official metadata\.xml"):
+        read_cameras(tmp_path)
+    with pytest.raises(DataError, match=r"nowhere\.h5: no such file"):
+        read_cameras(tmp_path / "nowhere.h5")
+    with pytest.raises(DataError, match="expected a data set 'subject5/camera1/R'"):
+        read_cameras(write_cameras(tmp_path / "cameras.h5"), subjects=("S1", "S5"))
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "recording", "camera"),
+    [
+        ("Directions", ("S1", "Directions", 0), ""),
+        ("Directions 1", ("S1", "Directions", 1), ""),
+        ("Directions_1.55011271", ("S1", "Directions", 1), "55011271"),
+        ("Sitting", ("S1", "Sitting", 0), ""),
+        ("SittingDown 2", ("S1", "SittingDown", 2), ""),
+        ("TakingPhoto 1", ("S1", "Photo", 1), ""),
+        ("Photo 1", ("S1", "Photo", 1), ""),
+        ("WalkingDog.54138969", ("S1", "WalkDog", 0), "54138969"),
+        ("WalkDog", ("S1", "WalkDog", 0), ""),
+        ("Walking 1", ("S1", "Walking", 1), ""),
+        ("WalkTogether 1", ("S1", "WalkTogether", 1), ""),
+    ],
+)
+def test_names_of_recordings(name: str, recording: tuple[str, str, int], camera: str) -> None:
+    assert recording_of("S1", name, path=Path("x")) == (recording, camera)
+
+
+@pytest.mark.parametrize("name", ["Sit", "Sittingdown", "Walk", "Walking Dog", "Directions 1.12345678", "", "1"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"is no recording of Human3\.6M"):
+        recording_of("S1", name, path=Path("x"))
+
+
+def test_there_are_fifteen_actions() -> None:
+    assert len(set(ACTIONS)) == 15
+    assert (TRAIN_SUBJECTS, TEST_SUBJECTS) == (("S1", "S5", "S6", "S7", "S8"), ("S9", "S11"))
+
+
+# Martinez' folders
+
+
+def test_the_h5_folders_are_read(made: Path) -> None:
+    data = read_martinez(made, subjects=("S1",))
+    assert len(data.views) == 15 * 2 * 4
+    assert data.missing == ()
+    assert data.skeleton is H36M16
+    view = View("S1", "Sitting", 1, "55011271")
+    seed = 2 * ACTIONS.index("Sitting") + 1
+    np.testing.assert_allclose(data.views[view].world, people(seed=seed)[:, SEVENTEEN], atol=1e-3)
+    order = [6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10]
+    np.testing.assert_array_equal(data.views[view].points, detections(1)[:, order])
+    assert data.views[view].world.dtype == data.views[view].points.dtype == np.float32
+
+
+def test_views_in_camera_axes_and_pixels(made: Path) -> None:
+    data = read_martinez(made, subjects=("S1",), detections=False)
+    view = View("S1", "Eating", 0, "60457274")
+    assert data.views[view].points is None
+    assert data.skeleton is None
+    assert data.missing == ()
+    turn = rotation_towards(PLACES[3], np.array([0, 0, 900.0]))
+    world = people(seed=2 * ACTIONS.index("Eating"))[:, SEVENTEEN]
+    expected = np.stack([[turn @ (joint - PLACES[3]) for joint in pose] for pose in world])
+    np.testing.assert_allclose(data.in_camera(view), expected, atol=1e-3)
+    np.testing.assert_allclose(data.projected(view), project(expected, f=F, c=C, k=K, p=P), atol=1e-3)
+
+
+def test_joints_of_the_hourglass() -> None:
+    # the same names in both layouts, but for MPII's thorax and upper neck, which stand in
+    names = [{"thorax": "spine", "upper_neck": "thorax"}.get(name, name) for name in MPII16.joints]
+    assert tuple(names[joint] for joint in HOURGLASS_TO_H36M16) == H36M16.joints
+
+
+def test_cameras_may_lie_above(folder: Path) -> None:
+    shutil.move(folder / "cameras.h5", folder.parent / "cameras.h5")
+    assert len(read_martinez(folder, subjects=("S1",)).cameras) == 4
+    (folder.parent / "cameras.h5").unlink()
+    with pytest.raises(DataError, match=r"h36m: no cameras: expected cameras\.h5"):
+        read_martinez(folder, subjects=("S1",))
+
+
+def test_what_is_missing_is_listed(folder: Path) -> None:
+    (folder / "S1" / "StackedHourglass" / "Sitting.54138969.h5").unlink()
+    (folder / "S1" / "MyPoses" / "3D_positions" / "WalkDog 1.h5").unlink()
+    data = read_martinez(folder, subjects=("S1",))
+    assert data.views[View("S1", "Sitting", 0, "54138969")].points is None
+    assert data.views[View("S1", "Sitting", 0, "55011271")].points is not None
+    assert View("S1", "WalkDog", 1, "54138969") not in data.views
+    assert [line for line in data.missing if ": 0 of 2" not in line] == [
+        "S1 WalkDog: 1 of 2 recordings",
+        "S1 Sitting camera 54138969: no 2D points",
+        *(f"S1 WalkDog 1 camera {camera}: 2D points without 3D positions" for camera in CAMERAS),
+    ]
+    assert sum(": 0 of 2" in line for line in data.missing) == 13  # Sitting does not count for SittingDown
+
+
+def test_parts_of_a_set(tmp_path: Path) -> None:
+    write_martinez(tmp_path / "h36m", ("S1", "S11"), actions=("Photo",))
+    data = read_martinez(tmp_path / "h36m", subjects=("S1", "S11"))
+    part = data.part(["S11"])
+    assert {view.subject for view in part.views} == {"S11"}
+    assert len(part.views) == 8
+    assert all(line.startswith("S11 ") for line in part.missing)
+    with pytest.raises(DataError, match=r"Human3\.6M without S9: read the set with these subjects"):
+        data.part(TEST_SUBJECTS)
+
+
+def positions(folder: Path) -> Path:
+    return folder / "S1" / "MyPoses" / "3D_positions" / "Sitting.h5"
+
+
+def hourglass(folder: Path) -> Path:
+    return folder / "S1" / "StackedHourglass" / "Sitting.54138969.h5"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("positions", people().reshape(FRAMES, 96).T, "expected a data set '3D_positions'; found positions"),
+        ("3D_positions", people().reshape(FRAMES, 96), r"3D_positions: expected shape \(96, N\), got \(3, 96\)"),
+        ("3D_positions", np.full((96, 3), np.nan), "3 of 3 frames are not finite"),
+        ("3D_positions", np.zeros((96, 0)), "0 of 0 frames are not finite"),
+        ("3D_positions", people().reshape(FRAMES, 96).T / 1000, "a person of 1.* mm; expected world coordinates"),
+        ("3D_positions", b"text", "3D_positions: expected numbers"),
+    ],
+)
+def test_positions_that_do_not_fit(folder: Path, key: str, value: object, message: str) -> None:
+    write_h5(positions(folder), **{key: value})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=message) as caught:
+        read_martinez(folder, subjects=("S1",))
+    assert str(caught.value).startswith(str(positions(folder)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pose", detections(0), "expected a data set 'poses'; found pose"),
+        ("poses", detections(0, joints=17), r"poses: expected shape \(N, 16, 2\), got \(3, 17, 2\)"),
+        ("poses", detections(0) * np.nan, "3 of 3 frames are not finite"),
+        ("poses", detections(0, frames=2), "2 frames, the 3D positions have 3; fetch it again"),
+    ],
+)
+def test_detections_that_do_not_fit(folder: Path, key: str, value: np.ndarray, message: str) -> None:
+    write_h5(hourglass(folder), **{key: value})
+    with pytest.raises(DataError, match=message):
+        read_martinez(folder, subjects=("S1",))
+
+
+def test_one_bad_frame_is_refused(folder: Path) -> None:
+    poses = people()
+    poses[1, 13, 2] = np.nan
+    write_h5(positions(folder), **{"3D_positions": poses.reshape(FRAMES, 96).T})
+    with pytest.raises(DataError, match=r"Sitting\.h5: 1 of 3 frames are not finite"):
+        read_martinez(folder, subjects=("S1",))
+
+
+@pytest.mark.parametrize("which", [positions, hourglass])
+def test_files_cut_short(folder: Path, which: object) -> None:
+    path = which(folder)  # type: ignore[operator]
+    content = path.read_bytes()
+    for size in (0, 50, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(DataError, match="not a readable HDF5 file, or cut short"):
+            read_martinez(folder, subjects=("S1",))
+
+
+def test_folders_that_do_not_fit(folder: Path) -> None:
+    write_cameras(folder / "cameras.h5", ("S1", "S5"))
+    with pytest.raises(DataError, match=r"S5 is missing: expected .*put it there or leave the subject out"):
+        read_martinez(folder, subjects=("S1", "S5"))
+    (folder / "S5" / "MyPoses" / "3D_positions").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"holds no \.h5 files; unpack S5 again"):
+        read_martinez(folder, subjects=("S1", "S5"))
+    (positions(folder).parent / "._Sitting.h5").touch()  # what some archives leave behind
+    assert read_martinez(folder, subjects=("S1",)).views
+    write_h5(hourglass(folder).with_name("Sitting.h5"), poses=detections(0))
+    with pytest.raises(DataError, match=r"Sitting\.h5: expected one file 'ACTION_N\.CAMERA\.h5' for a recording"):
+        read_martinez(folder, subjects=("S1",))
+    shutil.copy(positions(folder).with_name("WalkDog.h5"), positions(folder).with_name("WalkingDog.h5"))
+    with pytest.raises(DataError, match=r"WalkingDog\.h5: the second file of S1 WalkDog; remove one of the two"):
+        read_martinez(folder, subjects=("S1",))
+    shutil.rmtree(folder / "S1" / "StackedHourglass")
+    positions(folder).with_name("WalkingDog.h5").unlink()
+    with pytest.raises(DataError, match=r"S1 is missing: expected .*StackedHourglass"):
+        read_martinez(folder, subjects=("S1",))
+
+
+# The official files
+
+
+def write_cdf(path: Path, poses: np.ndarray, *, variable: str = "Pose") -> Path:
+    writer = pytest.importorskip("cdflib.cdfwrite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = writer.CDF(path, cdf_spec={"Majority": "row_major"}, delete=True)
+    sizes = list(poses.shape)
+    spec = {"Variable": variable, "Data_Type": file.CDF_REAL4, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": sizes}
+    file.write_var(spec, var_data=poses[None].astype(np.float32))
+    file.close()
+    return path
+
+
+def test_the_official_files_are_read(tmp_path: Path) -> None:
+    write_cameras(tmp_path / "cameras.h5")
+    inside = tmp_path / "S1" / "MyPoseFeatures" / "D3_Positions"
+    for name in ("TakingPhoto", "TakingPhoto 1", "WalkingDog"):
+        write_cdf(inside / f"{name}.cdf", people(seed=len(name)).reshape(FRAMES, 96))
+    data = read_official(tmp_path, subjects=("S1",))
+    assert {view[1:3] for view in data.views} == {("Photo", 0), ("Photo", 1), ("WalkDog", 0)}
+    world = data.views[View("S1", "Photo", 1, "54138969")].world
+    np.testing.assert_allclose(world, people(seed=len("TakingPhoto 1"))[:, SEVENTEEN], atol=1e-3)
+    assert "S1 WalkDog: 1 of 2 recordings" in data.missing
+    path = inside / "WalkingDog.cdf"
+    content = path.read_bytes()
+    for damage, message in (
+        (lambda: path.write_bytes(content[: len(content) // 2]), "not a CDF file with a variable 'Pose'"),
+        (lambda: path.write_bytes(b"text"), "not a CDF file with a variable 'Pose'"),
+        (lambda: write_cdf(path, people().reshape(FRAMES, 96), variable="Poses"), "a variable 'Pose'"),
+        (lambda: write_cdf(path, people().reshape(FRAMES, 32, 3)), r"Pose: expected shape \(1, N, 96\)"),
+        (lambda: write_cdf(path, people().reshape(FRAMES, 96) * np.nan), "3 of 3 frames are not finite"),
+    ):
+        damage()
+        with pytest.raises(DataError, match=message) as caught:
+            read_official(tmp_path, subjects=("S1",))
+        assert "\n" not in str(caught.value)
+
+
+def test_without_cdflib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(h36m.importlib, "import_module", missing)
+    with pytest.raises(DataError, match=r"\.cdf files need the package cdflib: pip install 'posecli\[h36m\]'"):
+        read_official(tmp_path, subjects=("S1",))
+
+
+# VideoPose3D's archives
+
+
+def test_the_archives_are_read(tmp_path: Path) -> None:
+    cameras = write_cameras(tmp_path / "cameras.h5")
+    three = write_videopose(tmp_path / "data_3d_h36m.npz")
+    two = write_videopose_2d(tmp_path / "data_2d_h36m_gt.npz", frames=FRAMES + 2)
+    data = read_videopose(three, cameras=cameras, points=two, subjects=("S1",))
+    assert len(data.views) == 120
+    assert data.missing == ()
+    assert data.skeleton is H36M17
+    view = View("S1", "Walking", 1, "58860488")
+    expected = people(seed=2 * ACTIONS.index("Walking") + 1)[:, SEVENTEEN]
+    np.testing.assert_allclose(data.views[view].world, expected, atol=1e-2)
+    np.testing.assert_array_equal(data.views[view].points, detections(2, joints=17))
+    assert read_videopose(three, cameras=tmp_path, subjects=("S1",)).skeleton is None
+
+
+def test_layouts_of_2d_points(tmp_path: Path) -> None:
+    cameras = write_cameras(tmp_path / "cameras.h5")
+    three = write_videopose(tmp_path / "data_3d_h36m.npz")
+    coco = [[1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]]
+    mpii = [[3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12]]
+    for joints, sides, skeleton, order in (
+        (17, coco, COCO17, range(17)),
+        (16, mpii, H36M16, HOURGLASS_TO_H36M16),
+    ):
+        two = write_videopose_2d(tmp_path / "two.npz", joints=joints, sides=sides)
+        data = read_videopose(three, cameras=cameras, points=two, subjects=("S1",))
+        assert data.skeleton is skeleton
+        points = data.views[View("S1", "Eating", 0, "54138969")].points
+        np.testing.assert_array_equal(points, detections(0, joints=joints)[:, list(order)])
+    two = write_videopose_2d(tmp_path / "two.npz", joints=17, sides=mpii)
+    with pytest.raises(DataError, match="metadata of no known layout"):
+        read_videopose(three, cameras=cameras, points=two, subjects=("S1",))
+
+
+def test_layouts_agree_with_the_skeletons() -> None:
+    for (count, left, right), (skeleton, order) in LAYOUTS.items():
+        sides = [skeleton.sides[order.index(joint)] if joint in order else "" for joint in range(count)]
+        assert {joint for joint, side in enumerate(sides) if side == "left"} == set(left)
+        assert {joint for joint, side in enumerate(sides) if side == "right"} == set(right)
+
+
+def save(path: Path, **content: object) -> Path:
+    np.savez(path, **{name: np.array(value, dtype=object) for name, value in content.items()})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"positions_2d": {}}, "has no 'positions_3d'; give VideoPose3D's file"),
+        ({"positions_3d": {"S5": {}}}, "S1 is missing; make the file again or leave the subject out"),
+        ({"positions_3d": {"S1": {}}}, "S1 is missing"),
+        ({"positions_3d": {"S1": {"Jumping": people()}}}, "'Jumping' is no recording of Human3.6M"),
+        ({"positions_3d": {"S1": {"Eating": people()[:, :17]}}}, r"Eating: expected shape \(N, 32, 3\), got \(3, 17"),
+        ({"positions_3d": {"S1": {"Eating": people()}}}, "a person of .* mm; expected world coordinates"),
+        ({"positions_3d": {"S1": {"Eating": people() * np.nan}}}, "3 of 3 frames are not finite"),
+        ({"positions_3d": {"S1": {"Eating": np.array(["a"])}}}, "it holds an array of U1"),
+        ({"positions_3d": {"S1": {"Eating": np.float32(1)}}}, r"it wants to call numpy\.\w+\.multiarray\.scalar"),
+        ({"positions_3d": {"S1": {"Eating": {1}}}}, "it holds a set|it wants to call"),
+    ],
+)
+def test_archives_that_do_not_fit(tmp_path: Path, content: dict[str, object], message: str) -> None:
+    path = save(tmp_path / "data.npz", **content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_videopose(path, cameras=write_cameras(tmp_path / "cameras.h5"), subjects=("S1",))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_points_that_do_not_fit(tmp_path: Path) -> None:
+    cameras = write_cameras(tmp_path / "cameras.h5")
+    three = write_videopose(tmp_path / "three.npz")
+    meta = {"num_joints": 17, "keypoints_symmetry": [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]]}
+    good = detections(0, joints=17)
+    for views, message in (
+        ([good] * 3, "S1 Eating: expected a list of 4 cameras"),
+        ([good, good, good, good[:2]], "S1 Eating camera 60457274: 2 frames, the 3D positions have 3"),
+        ([good, good[:, :16], good, good], r"camera 55011271: expected shape \(N, 17, 2\), got \(3, 16, 2\)"),
+        ([good * np.nan] * 4, "camera 54138969: 3 of 3 frames are not finite"),
+    ):
+        two = save(tmp_path / "two.npz", positions_2d={"S1": {"Eating": views}}, metadata=meta)
+        with pytest.raises(DataError, match=message):
+            read_videopose(three, cameras=cameras, points=two, subjects=("S1",))
+    two = save(tmp_path / "two.npz", positions_2d={"S1": {"Eating": [good, None, good, good]}}, metadata=meta)
+    data = read_videopose(three, cameras=cameras, points=two, subjects=("S1",))
+    assert "S1 Eating camera 55011271: no 2D points" in data.missing
+    assert len(data.missing) == 117  # 29 recordings by 4 cameras, and this one
+
+
+def test_archives_cut_short(tmp_path: Path) -> None:
+    path = write_videopose(tmp_path / "three.npz", actions=("Eating",))
+    content = path.read_bytes()
+    for size in (0, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(DataError, match="positions_3d: damaged, or not VideoPose3D's"):
+            read_dictionary(path, "positions_3d")
+    with pytest.raises(DataError, match="no such file"):
+        read_dictionary(tmp_path / "nowhere.npz", "positions_3d")
+    np.savez(path, positions_3d=people())
+    with pytest.raises(DataError, match=r"expected a dictionary, got an array \(3, 32, 3\) of float64"):
+        read_dictionary(path, "positions_3d")
+
+
+def archive_of(path: Path, content: bytes) -> Path:
+    """An .npz whose positions_3d is this pickle."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("positions_3d.npy", header.getvalue() + content)
+    return path
+
+
+class Harmful:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return builtins.exec, (f"open({str(self.mark)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_harmful_pickle_does_nothing(tmp_path: Path, protocol: int) -> None:
+    mark = tmp_path / "executed"
+    content = pickle.dumps({"S1": Harmful(mark)}, protocol)
+    pickle.loads(content)  # it would, if it was let
+    assert mark.exists()
+    mark.unlink()
+    with pytest.raises(DataError, match=r"it wants to call \w+\.exec"):
+        read_dictionary(archive_of(tmp_path / "data.npz", content), "positions_3d")
+    assert not mark.exists()
+
+
+def test_a_harmful_archive_does_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    path = save(tmp_path / "data.npz", positions_3d={"S1": Harmful(mark)})
+    with pytest.raises(DataError, match=r"data\.npz: positions_3d: .*\(it wants to call builtins\.exec\)"):
+        read_videopose(path, cameras=tmp_path, subjects=("S1",))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (b"cos\nsystem\n(S'true'\ntR.", "it wants to call os.system"),
+        (b"cnumpy.core.multiarray\nscalar\n.", "it wants to call numpy.core.multiarray.scalar"),
+        (b"cnumpy.lib.npyio\nload\n.", "it wants to call numpy.lib.npyio.load"),
+        (b"cnumpy\nndarray\n(I1\ntR.", "not callable"),  # an array is made of nothing but its own state
+        (b"cnumpy\nndarray.tofile\n.", "it wants to call numpy.ndarray.tofile"),
+        (b"Pname\n.", "it refers to objects outside the file"),
+        (b"cnumpy\ndtype\n(S'f8'\ntR.", "it holds a _Kind"),
+    ],
+)
+def test_no_way_around(tmp_path: Path, call: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_dictionary(archive_of(tmp_path / "data.npz", call), "positions_3d")
+
+
+def test_arrays_of_all_kinds_are_read_as_numpy_would(tmp_path: Path) -> None:
+    arrays = [np.arange(24, dtype=kind).reshape(2, 3, 4) for kind in ("<f4", ">f8", "<i8", "u1", "<f2", ">i4")]
+    arrays += [np.asfortranarray(arrays[0]), arrays[1][:, ::2], np.zeros((0, 3)), np.full((), 3.0)]
+    content = {"a": arrays, "b": {"c": (1, 2.5, "text", None, True)}, "d": np.array([arrays[0], None], dtype=object)}
+    for protocol in (3, 4):
+        raw = pickle.dumps(np.array(content, dtype=object), protocol)
+        read = read_dictionary(archive_of(tmp_path / "data.npz", raw), "positions_3d")
+        for ours, theirs in zip(read["a"], arrays, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.shape == theirs.shape
+        assert read["b"] == {"c": [1, 2.5, "text", None, True]}
+        np.testing.assert_array_equal(read["d"][0], arrays[0])
+
+
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+def test_archives_of_old_and_new_numpy_are_read(tmp_path: Path, core: bytes) -> None:
+    raw = pickle.dumps(np.array({"a": np.arange(3)}, dtype=object), 3)  # the first protocol that np.savez writes
+    raw = raw.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core)
+    assert core + b".multiarray" in raw
+    read = read_dictionary(archive_of(tmp_path / "data.npz", raw), "positions_3d")
+    np.testing.assert_array_equal(read["a"], np.arange(3))
