@@ -67,7 +67,7 @@ def hold_back(photos: PhotoSet, count: int, *, seed: int) -> tuple[PhotoSet, Pho
     chosen = {photos.files[row] for row in order[: max(count, 0)]}
     held = np.array([path in chosen for path in photos.files], bool)
     if count < 0 or (count and held.all()):
-        raise DataError(f"{photos.name}: cannot hold back {count} of {len(photos)} photos")
+        raise DataError(f"{photos.name}: cannot hold back {count} of {len(photos)} photos; ask for fewer")
     return photos.select(~held), photos.select(held)
 
 

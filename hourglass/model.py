@@ -50,10 +50,6 @@ class HourglassConfig:
         """The same network with another number of hourglasses."""
         return replace(self, stacks=stacks)
 
-    @property
-    def heatmap_size(self) -> int:
-        """Side of the square heatmaps, pixels."""
-        return self.input_size // STRIDE
 
 
 class Bottleneck(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hourglass.photofile import photo_sizes, read_photo
+from hourglass.photofile import read_photo
 from pipeline.crop import Region, region_of
 from pipeline.errors import InputError
 from pipeline.skeleton import Skeleton, conversion_matrix
@@ -73,11 +73,6 @@ class PhotoSet:
         known = np.where(self.labelled[..., None], self.xy, 0)
         xy = np.where(labelled[..., None], weights @ known, 0).astype(np.float32)
         return replace(self, skeleton=skeleton, xy=xy, labelled=labelled, visible=visible)
-
-
-def readable(photos: PhotoSet) -> np.ndarray:
-    """Which photos (N,) bool are there, whole and of a known size; seen from their first and last bytes."""
-    return np.isfinite(photo_sizes(photos.files)).all(1)
 
 
 def _weights(source: Skeleton, target: Skeleton) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a training run tells about itself: a log of JSON lines, TensorBoard, and curves as a picture."""
 
+import io
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from hourglass.recipe import TrainConfig
-from pipeline.atomic import replacing
+from pipeline.atomic import cannot_write, write_whole
 
 SHOWN = ("limbs", "mean")  # of the PCK, in TensorBoard and the curves
 
@@ -32,7 +33,7 @@ class Journal:
             _cut_log(config.log_file, step)
             self.validations = {row["step"] for row in read_log(config.log_file) if "pck@0.2" in row}
             # Resumed, it hides what an earlier, longer try wrote beyond this step.
-            self.board = SummaryWriter(str(config.tensorboard_folder), purge_step=step)
+            self.board = SummaryWriter(str(config.tensorboard_folder), purge_step=step + 1)
 
     def __enter__(self) -> "Journal":
         return self
@@ -82,8 +83,11 @@ class Journal:
         self.since = time.perf_counter()  # a validation is not training
 
     def _write(self, row: dict[str, Any]) -> None:
-        with self.config.log_file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self.config.log_file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_write(self.config.log_file, error) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -100,8 +104,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def _cut_log(path: Path, step: int) -> None:
     """Drop what the log says beyond this step, where the run now goes on."""
     kept = [row for row in read_log(path) if row["step"] <= step] if step else []
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
 
 def draw_curves(log: Path, picture: Path) -> None:
@@ -122,5 +125,6 @@ def draw_curves(log: Path, picture: Path) -> None:
         axes.grid(alpha=0.3)
     if measured:
         pck.legend()
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_whole(picture, content.getbuffer())

@@ -8,6 +8,7 @@ from hourglass.augment import AUGMENTATIONS, AugmentConfig
 from hourglass.codec import Codec
 from hourglass.model import PRESETS, HourglassConfig
 from hourglass.predict import Pixels
+from pipeline.device import PRECISIONS
 
 OPTIMISERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("linear", "drops")
@@ -53,6 +54,7 @@ class TrainConfig:
         for name, value, known in (
             ("optimiser", self.optimiser, OPTIMISERS),
             ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")

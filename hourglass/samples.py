@@ -5,10 +5,12 @@ or loading workers, and however often it was stopped.
 """
 
 import logging
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,7 +61,7 @@ class Samples(Dataset[Batch]):
         self.where = [(photos, int(row)) for photos, usable in rows for row in usable]
         self.weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
         self.images: dict[int, np.ndarray | None] = {}
-        self.room = kept_bytes
+        self.room = kept_bytes // self.share.world
 
     @property
     def per_epoch(self) -> int:
@@ -138,7 +140,7 @@ class Samples(Dataset[Batch]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=_prepare_worker if workers else None,
             # A forked process can wait for ever for a thread of OpenCV's that did not come along.
             multiprocessing_context="spawn" if workers else None,
         )
@@ -149,8 +151,10 @@ class Samples(Dataset[Batch]):
         return {**self.__dict__, "images": {}}
 
 
-def _one_thread(_worker: int) -> None:
-    """OpenCV's threads would fight the other workers for the processor."""
-    import cv2  # noqa: PLC0415
-
+def _prepare_worker(_worker: int) -> None:
+    """OpenCV's threads would fight the other workers for the processor; and a signal to the whole group is for the
+    training process, which still needs this one's samples for its last step.
+    """
     cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

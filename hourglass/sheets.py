@@ -12,7 +12,7 @@ import numpy as np
 
 from hourglass.data import PhotoSet
 from hourglass.metrics import correct, torso_length
-from pipeline.atomic import cannot_write, check_writable, replacing
+from pipeline.atomic import check_writable, write_whole
 from pipeline.crop import Region
 from pipeline.errors import DataError, OutputError
 from pipeline.skeleton import Skeleton
@@ -173,8 +173,4 @@ def check_sheet(path: Path) -> None:
 def write_sheet(path: Path, picture: np.ndarray) -> None:
     """Write a sheet as a PNG file, whole or not at all; OutputError if it cannot be written."""
     _, data = cv2.imencode(".png", picture)
-    with replacing(path) as temporary:
-        try:
-            temporary.write_bytes(data.tobytes())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+    write_whole(path, data.tobytes())

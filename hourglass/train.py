@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,15 @@ from hourglass.predict import Detector, save_detector
 from hourglass.progress import Journal
 from hourglass.recipe import TrainConfig, learning_rate
 from hourglass.samples import Batch, Samples, Share
-from hourglass.sheets import sample_sheet, write_sheet
-from pipeline.atomic import cannot_write, check_writable, replacing
+from hourglass.sheets import TILES, sample_sheet, write_sheet
+from pipeline.atomic import cannot_write, check_writable, write_whole
 from pipeline.device import open_device, trains_in_bfloat16
-from pipeline.errors import CheckpointError, DataError, PoseError
+from pipeline.errors import CheckpointError, DataError, InputError, OutputError, PoseError
 from pipeline.skeleton import get_skeleton
 
 logger = logging.getLogger(__name__)
 
-SAMPLES_SHOWN = 24  # photos on the sample sheet of each validation
+PATIENCE = timedelta(hours=12)  # that processes wait for the first, which measures and writes
 
 
 @dataclass
@@ -45,6 +46,7 @@ class State:
     model: StackedHourglass
     average: StackedHourglass
     optimiser: torch.optim.Optimizer
+    run: dict[str, Any]  # settings that may not change when the run is resumed
     step: int = 0
 
     @property
@@ -58,19 +60,19 @@ class State:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "run": self.run,
         }
         buffer = io.BytesIO()  # torch's own writer does not say why it failed
         torch.save(content, buffer)
-        with replacing(path) as temporary:
-            try:
-                temporary.write_bytes(buffer.getbuffer())
-            except OSError as error:
-                raise cannot_write(path, error) from error
+        write_whole(path, buffer.getbuffer())
 
     def load(self, path: Path) -> None:
         """Continue from a resume file; CheckpointError if it does not fit this run."""
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
+            for name, value in content["run"].items():
+                if value != self.run[name]:
+                    raise ValueError(f"it was made with --{name} {value}, not {self.run[name]}")
             self.model.load_state_dict(content["model"])
             self.average.load_state_dict(content["average"])
             self.optimiser.load_state_dict(content["optimiser"])
@@ -99,7 +101,8 @@ def _new_state(config: TrainConfig, device: torch.device) -> State:
     average.load_state_dict(model.state_dict())
     for network in (model, average):
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return State(model, average.eval(), _optimiser(config, model))
+    fixed = {name: getattr(config, name) for name in ("optimiser", "batch", "seed")}
+    return State(model, average.eval(), _optimiser(config, model), fixed)
 
 
 @torch.no_grad()
@@ -114,8 +117,9 @@ def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> No
 def mean_loss(losses: Tensor, labelled: Tensor, *, trim: float) -> Tensor:
     """Mean of the losses (K, B, J) of K stacks over the joints labelled (B, J) bool, those of all processes together.
 
-    With `trim`, this share of the labelled joints, the ones with the highest loss in the last stack, are left out:
-    among them are the wrong labels (the small-loss rule of Han et al. 2018, "Co-teaching", within one network).
+    With `trim`, this share of the labelled joints of each process's part, the ones with the highest loss in the last
+    stack, are left out: among them are the wrong labels (the small-loss rule of Han et al. 2018, "Co-teaching", within
+    one network).
     """
     counted = labelled
     if trim > 0 and labelled.any():
@@ -177,9 +181,12 @@ def load_sets(config: TrainConfig) -> tuple[list[PhotoSet], PhotoSet]:
     return [photos.to_skeleton(skeleton) for photos in sets], held.to_skeleton(skeleton)
 
 
-def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dict[str, Any] | None) -> dict[str, Any]:
+def provenance(
+    config: TrainConfig, state: State, sets: list[PhotoSet], *, held: PhotoSet, pck: dict[str, Any] | None
+) -> dict[str, Any]:
     """What the weights file says about where it comes from."""
-    recipe = {k: v for k, v in asdict(config).items() if k not in ("data", "out", "model", "codec", "validation")}
+    elsewhere = ("data", "out", "model", "codec", "pixels", "skeleton", "validation", "hold_back")
+    recipe = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     recipe["init"] = Path(config.init).name
     samples = state.step * config.batch
     about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
@@ -188,25 +195,29 @@ def provenance(config: TrainConfig, state: State, sets: list[PhotoSet], pck: dic
         "recipe": recipe,
         "steps": state.step,
         "epochs": samples / sum(len(photos) * photos.weight for photos in sets),
-        "validation": {"held_back": config.hold_back, "pck@0.2": pck},
+        "validation": {
+            "kind": held.name,
+            "photos": len(held),
+            "sha256": fingerprint(held),
+            "held_back": 0 if config.validation else config.hold_back,
+            "pck@0.2": pck,
+        },
         "torch": torch.__version__,
     }
 
 
 def _validate(state: State, config: TrainConfig, sets: list[PhotoSet], held: PhotoSet) -> dict[str, Any] | None:
     """Measure the averaged network on the photos for validation, draw some of them, and write the network out."""
-    pck = None
-    if len(held):
-        detector = Detector(state.average, config.codec, held.skeleton, state.device, {}, config.pixels)
-        pck = evaluate_pck(detector, held, flip_test=False)
-        shown = held.select(_evenly(len(held), SAMPLES_SHOWN))
-        sheet = sample_sheet(shown, predict_photos(detector, shown, flip_test=False))
-        config.samples_folder.mkdir(exist_ok=True)
-        write_sheet(config.samples_folder / f"step-{state.step:06d}.png", sheet)
-    told = provenance(config, state, sets, pck)
+    detector = Detector(state.average, config.codec, held.skeleton, state.device, {}, config.pixels)
+    pck = evaluate_pck(detector, held, flip_test=False) if len(held) else None
+    told = provenance(config, state, sets, held=held, pck=pck)
     save_detector(
         config.out, state.average, codec=config.codec, skeleton=held.skeleton, provenance=told, pixels=config.pixels
     )
+    if len(held):
+        shown = held.select(_evenly(len(held), TILES))
+        sheet = sample_sheet(shown, predict_photos(detector, shown, flip_test=False))
+        write_sheet(config.samples_folder / f"step-{state.step:06d}.png", sheet)
     return pck
 
 
@@ -222,6 +233,7 @@ class Processes:
     rank: int
     world: int
     device: torch.device
+    control: dist.ProcessGroup | None = None  # for words among the processes, beside the gradients
 
     @classmethod
     def from_environment(cls, device: str) -> "Processes":
@@ -229,17 +241,25 @@ class Processes:
         rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         if world == 1:
             return cls(rank, world, open_device(device))
-        opened = open_device(device)
-        if opened.type == "cuda":
-            opened = open_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+        gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        opened = open_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else device)
+        if gpu:
             torch.cuda.set_device(opened)
-        dist.init_process_group("nccl" if opened.type == "cuda" else "gloo")
-        return cls(rank, world, opened)
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE, device_id=opened if gpu else None)
+        return cls(rank, world, opened, dist.new_group(backend="gloo", timeout=PATIENCE))
 
     @property
     def first(self) -> bool:
         """Whether this is the one that measures and writes."""
         return self.rank == 0
+
+    def any(self, asked: bool) -> bool:
+        """Whether any of them was asked to stop: all must stop at the same step, or one would wait for the others."""
+        if self.world == 1:
+            return asked
+        flag = torch.tensor(int(asked))
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control)
+        return bool(flag)
 
     def leave(self) -> None:
         """Wait for the others and leave the group."""
@@ -271,9 +291,12 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
 
     Under torchrun the batch is shared among the processes. Ctrl-C saves the state first. Raises DataError for a set
     in the wrong layout, OutputError if `config.out` cannot be written, CheckpointError for a resume file or weights
-    to start from that do not fit, PoseError if the loss stops being a number.
+    to start from that do not fit, InputError for a batch that cannot be shared, PoseError if the loss stops being a
+    number.
     """
     check_writable(config.out)
+    if config.out.suffix != ".safetensors":
+        raise OutputError(f"{config.out}: weights are safetensors; give a name that ends in .safetensors")
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.init:
@@ -281,6 +304,9 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     sets, held = load_sets(config)
     config = replace(config, model=config.model.with_joints(len(held.skeleton)))
     processes = Processes.from_environment(config.device)
+    if config.batch % processes.world:
+        what = f"--batch {config.batch} cannot be shared evenly by {processes.world} processes"
+        raise InputError(f"{what}; give a multiple of {processes.world}")
     samples = Samples(
         sets,
         config.augment,
@@ -290,16 +316,25 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
         pixels=config.pixels,
         share=Share(processes.rank, processes.world),
     )
-    total = int(config.epochs * samples.steps_per_epoch)
+    total = int(config.epochs * samples.steps_per_epoch) if math.isfinite(config.epochs) else 0
     if total < 1:
         what = f"{len(samples.where)} photos in batches of {config.batch}, {config.epochs} epochs"
         raise DataError(f"{what}: not a single step of training; give more photos or epochs, or a smaller batch")
+    _make_folders(config)
     state = _new_state(config, processes.device)
     if resume:
         state.load(config.resume_file)
     Run(config, state, samples, held, processes, total).train()
     processes.leave()
     return config.out
+
+
+def _make_folders(config: TrainConfig) -> None:
+    for folder in (config.samples_folder, config.tensorboard_folder):
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
 
 @dataclass
@@ -333,7 +368,7 @@ class Run:
                 journal.add(_step(state, network, batch, config=config, rate=rate, trim=trim), waited=waited)
                 self._report(journal, bar, rate=rate)
                 bar.update()
-                if stopping():
+                if self.processes.any(stopping()):
                     self._stop()
 
     def _network(self) -> nn.Module:

@@ -30,6 +30,7 @@ from pipeline.checkpoint import Checkpoint, save_checkpoint
 from pipeline.device import PRECISIONS, open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, InputError
 
+HOLD_OUT_BY = ("trial", "subject")
 SCHEDULES = ("cosine", "exponential")
 STATISTICS_SAMPLES = 50_000  # samples that mean and standard deviation of input and output are taken over
 VALIDATION_SEED = 20180101  # of the cameras and errors of the held-out poses: the same in every run
@@ -67,6 +68,7 @@ class TrainLifterConfig:
     keep_discriminator: bool = False  # gan: put it into the weights file too; the resume file always has it
     augment: Augment = field(default_factory=Augment)
     held_out: float = 0.1  # share of every source's frames, by whole trials, kept for validation
+    hold_out_by: str = "trial"  # what is kept for validation as a whole: a 'trial' or a 'subject'
     held_out_trials: tuple[str, ...] = ()  # trials kept for validation in any case, say those of test videos
     validation_samples: int = 4096
     validate_every: int = 1000  # steps between validations, each followed by a resume file
@@ -104,7 +106,9 @@ def train_lifter(config: TrainLifterConfig, *, resume: bool = False) -> Path:
     check_config(config)
     data_path = parse_spec(config.data)
     device = open_device(config.device)
-    split = load_split(data_path, share=config.held_out, seed=config.seed, named=config.held_out_trials)
+    split = load_split(
+        data_path, share=config.held_out, seed=config.seed, named=config.held_out_trials, by=config.hold_out_by
+    )
     train, held = (directions.to(device) for directions in split)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
@@ -139,9 +143,10 @@ def check_config(config: TrainLifterConfig) -> None:
         if not low <= getattr(config, name) <= high:
             option = name.replace("_", "-")
             raise InputError(f"--{option} {getattr(config, name)}: expected a value from {low} to {high}")
-    for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+    for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("hold_out_by", HOLD_OUT_BY)):
         if getattr(config, name) not in known:
-            raise InputError(f"--{name} {getattr(config, name)}: expected one of {', '.join(known)}")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {getattr(config, name)}: expected one of {', '.join(known)}")
     check_writable(config.out)
 
 

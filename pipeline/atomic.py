@@ -26,6 +26,15 @@ def replacing(path: Path) -> Iterator[Path]:
             raise cannot_write(path, error) from error
 
 
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, whole or not at all; OutputError if it cannot be written."""
+    with replacing(path) as temporary:
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputError, as `replacing` would, unless a file can be written at `path`; leaves nothing behind."""
     with _temporary(path):

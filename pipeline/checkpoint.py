@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from pipeline.atomic import cannot_write, replacing
+from pipeline.atomic import write_whole
 from pipeline.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -66,11 +66,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = 
         "sha256": digest(stored),
     }
     content = save(stored, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
-    with replacing(path) as temporary:
-        try:
-            temporary.write_bytes(content)
-        except OSError as error:
-            raise cannot_write(path, error) from error
+    write_whole(path, content)
 
 
 def _narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

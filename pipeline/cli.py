@@ -54,11 +54,10 @@ def _models(hourglass: str, lifter: str, device: str) -> "Models":
 
 
 def _write_json(path: Path | None, content: object) -> None:
-    from pipeline.atomic import replacing
+    from pipeline.atomic import write_whole
 
     if path is not None:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 @app.command()
@@ -114,7 +113,7 @@ def eval_hourglass(
     data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH, such as lspet:data/lspet")],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     held_back: Annotated[int, typer.Option(min=0, help="only the photos that training held back, so many; 0: all")] = 0,
-    seed: Annotated[int, typer.Option(help="the seed that training held them back by")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="the seed that training held them back by")] = 1,
     flip_test: Annotated[bool, typer.Option(help="average over the photo and its mirror image")] = True,
     multi_scale: Annotated[bool, typer.Option(help="average over two sizes of the crop")] = True,
     visible_only: Annotated[bool, typer.Option("--visible-only", help="leave out joints labelled as hidden")] = False,
@@ -187,13 +186,13 @@ def train_hourglass(
         str | None, typer.Option(help="how much photos are changed: strong, light, faint, published, none")
     ] = None,
     trim: Annotated[float | None, typer.Option(min=0, max=0.9, help="share of joints of highest loss left out")] = None,
-    epochs: Annotated[float | None, typer.Option(help="passes over the photos")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0, max=1e6, help="passes over the photos")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="samples a step, over all processes")] = None,
     optimiser: Annotated[str | None, typer.Option(help="muon, adamw or rmsprop")] = None,
-    rate: Annotated[float | None, typer.Option(help="learning rate")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="learning rate")] = None,
     warm_up: Annotated[int | None, typer.Option(min=0, help="steps over which the rate rises")] = None,
-    cool_down: Annotated[float | None, typer.Option(help="last part of the run: the rate falls to 0")] = None,
-    seed: Annotated[int | None, typer.Option(help="decides the start, the order and the augmentation")] = None,
+    cool_down: Annotated[float | None, typer.Option(min=0, max=1, help="last part: the rate falls to 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="decides the start, the order and the augmentation")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16, auto (as the device likes)")] = None,
     sync_batch_norm: Annotated[
         bool, typer.Option("--sync-batch-norm", help="several processes normalise over the whole batch, as one would")
@@ -214,6 +213,7 @@ def train_hourglass(
     from hourglass.model import PRESETS
     from hourglass.recipe import OPTIMISERS, RECIPES, TrainConfig
     from hourglass.train import train_hourglass as train
+    from pipeline.device import PRECISIONS
     from pipeline.weights import find_weights
 
     for option, value, known in (
@@ -222,6 +222,7 @@ def train_hourglass(
         ("augmentation", augmentation, AUGMENTATIONS),
         ("optimiser", optimiser, OPTIMISERS),
         ("loss", loss, CONVENTIONS),
+        ("precision", precision, PRECISIONS),
     ):
         if value is not None and value not in known:
             raise typer.BadParameter(f"{value!r}: give one of {', '.join(known)}", param_hint=f"--{option}")
@@ -257,7 +258,7 @@ def train_hourglass(
 @app.command()
 def train_lifter(
     model: Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2 or gan", show_default=False)],
-    data: Annotated[str, typer.Option(help="poses to learn from, mocap:PATH of an npz file", show_default=False)],
+    data: Annotated[str, typer.Option(help="poses to learn from, mocap:PATH of an .h5 or .npz", show_default=False)],
     out: Out,
     steps: Annotated[int, typer.Option(min=1, help="length of the run")] = 20_000,
     batch: Annotated[int, typer.Option(min=1, help="samples a step")] = 512,
@@ -271,6 +272,7 @@ def train_lifter(
     adversarial_weight: Annotated[float, typer.Option(help="gan: weight of the adversarial loss")] = 3e-3,
     adversarial_from: Annotated[float, typer.Option(help="gan: share of the run before it joins")] = 0.5,
     held_out_trial: Annotated[list[str] | None, typer.Option(help="a trial kept for validation; repeatable")] = None,
+    hold_out_by: Annotated[str, typer.Option(help="kept for validation as a whole: trial or subject")] = "trial",
     validate_every: Annotated[int, typer.Option(min=1, help="steps between validations")] = 1000,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the device is made for")] = "auto",
     device: Device = "auto",
@@ -301,6 +303,7 @@ def train_lifter(
         max_norm=max_norm,
         adversarial_weight=adversarial_weight,
         adversarial_from=adversarial_from,
+        hold_out_by=hold_out_by,
         held_out_trials=tuple(held_out_trial or ()),
         precision=precision,
         device=device,

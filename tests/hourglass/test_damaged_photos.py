@@ -12,7 +12,6 @@ from scipy.io import savemat
 from hourglass.data import read_photos
 from hourglass.matfile import read_matlab
 from hourglass.photofile import MAX_PIXELS, photo_size, read_photo
-from hourglass.photos import readable
 from hourglass.readers import read_coco, read_lsp, read_lspet, read_mpii
 from pipeline.errors import DataError
 from tests.hourglass.photos import (
@@ -152,17 +151,6 @@ def test_a_photo_cut_anywhere(tmp_path, place):
         assert photo_size(tmp_path / "a") is None
         with pytest.raises(DataError):
             read_photo(tmp_path / "a")
-
-
-def test_readable(tmp_path):
-    photos = read_photos(f"lspet:{simple_set(tmp_path / 'set', 6)}")
-    assert readable(photos).all()
-    photos.files[1].write_bytes(b"")
-    photos.files[2].unlink()
-    data = photos.files[4].read_bytes()
-    photos.files[4].write_bytes(data[: len(data) // 2])
-    assert readable(photos).tolist() == [True, False, False, True, False, True]
-    assert readable(photos.select(np.array([], int))).shape == (0,)
 
 
 # Sets with a few damaged photos and labels

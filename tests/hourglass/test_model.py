@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hourglass.model import PRESETS, HourglassConfig, StackedHourglass
+from hourglass.model import PRESETS, STRIDE, HourglassConfig, StackedHourglass
 
 
 def parameters(config: HourglassConfig) -> int:
@@ -35,7 +35,7 @@ def test_one_map_per_stack_at_a_quarter_of_the_size(config):
     model = StackedHourglass(config).eval()
     maps = model(torch.zeros(2, 3, config.input_size, config.input_size))
     assert [tuple(m.shape) for m in maps] == [
-        (2, config.joints, config.heatmap_size, config.heatmap_size)
+        (2, config.joints, config.input_size // STRIDE, config.input_size // STRIDE)
     ] * config.stacks
 
 

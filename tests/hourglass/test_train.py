@@ -25,7 +25,7 @@ from hourglass.progress import read_log
 from hourglass.recipe import RECIPES, TrainConfig, learning_rate
 from hourglass.train import load_sets, stoppable, train_hourglass
 from pipeline.checkpoint import load_checkpoint
-from pipeline.errors import CheckpointError, DataError, OutputError, PoseError
+from pipeline.errors import CheckpointError, DataError, InputError, OutputError, PoseError
 from tests.hourglass.photos import people, simple_set, write_lsp
 
 CALM = AugmentConfig(rotated=0, wide=0, close=0, colour=0, blurred=0, noisy=0, compressed=0, occluded=0)
@@ -444,3 +444,33 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
     log.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert read_log(log) == [{"step": 1, "loss": 2.0}]
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("optimiser", "adamw"), ("batch", 6), ("seed", 2)])
+def test_settings_that_may_not_change_when_resumed(tiny, field, value):
+    train_hourglass(replace(tiny, epochs=1))
+    with pytest.raises(CheckpointError, match=f"it was made with --{field} .*, not {value}"):
+        train_hourglass(replace(tiny, **{field: value}), resume=True)
+
+
+def test_names_that_would_share_files_are_refused(tiny, tmp_path):
+    with pytest.raises(OutputError, match=r"v1\.2: weights are safetensors; give a name that ends in \.safetensors"):
+        train_hourglass(replace(tiny, out=tmp_path / "v1.2"))
+
+
+def test_a_file_where_a_folder_should_be(tiny):
+    tiny.samples_folder.write_text("in the way")
+    with pytest.raises(OutputError, match=r"tiny\.samples: cannot be written"):
+        train_hourglass(tiny)
+
+
+def test_a_batch_that_processes_cannot_share(tiny, monkeypatch):
+    shared = train.Processes(0, 3, torch.device("cpu"))
+    monkeypatch.setattr(train.Processes, "from_environment", lambda _device: shared)
+    with pytest.raises(InputError, match="--batch 4 cannot be shared evenly by 3 processes; give a multiple of 3"):
+        train_hourglass(tiny)
+
+
+def test_endless_training_is_refused(tiny):
+    with pytest.raises(DataError, match="inf epochs: not a single step"):
+        train_hourglass(replace(tiny, epochs=float("inf")))
