@@ -6,7 +6,6 @@ Kinds of data, named on the command line as KIND:PATH:
             (T, 17, 3): H36M17 joints in mm, y up; the hip is joint 0, the 'head' may be any point of the head
 """
 
-import hashlib
 import re
 import zipfile
 from collections import defaultdict
@@ -165,8 +164,3 @@ def load_split(
         count = len({getattr(motion, by) for motion in motions})
         raise DataError(f"{path}: {count} {by}(s) cannot be split for training and validation")
     return torch.cat(train), torch.cat(val)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, for the record of what a network was trained on."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lifter.augment import Augment, Batch, sample
 from lifter.baseline import clip_weight_norm
-from lifter.data import emphasised, load_split, parse_spec, sha256_of
+from lifter.data import emphasised, load_split, parse_spec
 from lifter.gan import Discriminator, Gan
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.normalise import INPUT, OUTPUT, Statistics
@@ -29,6 +29,7 @@ from pipeline.atomic import cannot_write, check_writable, replacing
 from pipeline.checkpoint import Checkpoint, save_checkpoint
 from pipeline.device import PRECISIONS, open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, InputError
+from pipeline.weights import file_sha256
 
 HOLD_OUT_BY = ("trial", "subject")
 SCHEDULES = ("cosine", "exponential")
@@ -368,7 +369,7 @@ def describe(training: Training, data: Path, *, frames: tuple[int, int], scores:
     return {
         "data": {
             "file": data.name,
-            "sha256": sha256_of(data),
+            "sha256": file_sha256(data),
             "training_frames": frames[0],
             "held_out_frames": frames[1],
         },
