@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hourglass import augment
 from hourglass.augment import AugmentConfig, augmented_crop
-from pipeline.crop import BOX_MARGIN
+from pipeline.crop import BOX_MARGIN, Region, region_of
 from pipeline.skeleton import LSP14
 from tests.hourglass.photos import photo, standing
 from tests.pictures import blob, centroid
@@ -37,7 +37,10 @@ def crop(
     labelled: np.ndarray = EVERY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return augmented_crop(rng, image, xy, labelled, skeleton=LSP14, size=SIZE, config=config, other=OTHER)
+    region = region_of(xy[labelled])
+    return augmented_crop(
+        rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=OTHER
+    )
 
 
 def is_mirrored(seed: int, config: AugmentConfig, *, xy: np.ndarray, side: int, sigma: float, tolerance: float) -> bool:
@@ -121,7 +124,10 @@ def test_the_inputs_stay_as_they_are():
     config = AugmentConfig(occluded=1, noisy=1, compressed=1, blurred=1)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        augmented_crop(rng, image, xy, labelled, skeleton=LSP14, size=SIZE, config=config, other=other)
+        region = region_of(xy[labelled])
+        augmented_crop(
+            rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=other
+        )
     for now, before in ((image, PHOTO), (xy, PERSON), (labelled, EVERY), (other, OTHER)):
         np.testing.assert_array_equal(now, before)
 
@@ -232,9 +238,25 @@ def test_odd_photos(size, other, spread, labels, seed):
     xy = rng.normal(0, spread, (14, 2)).astype(np.float32)
     labelled = np.arange(14) < labels
     config = AugmentConfig(wide=0.3, close=0.3, blurred=0.5, noisy=0.5, compressed=0.5, occluded=0.5)
-    crop, points, kept = augmented_crop(rng, image, xy, labelled, skeleton=LSP14, size=32, config=config, other=patch)
+    region = region_of(xy[labelled])
+    crop, points, kept = augmented_crop(
+        rng, image, xy, labelled, region=region, skeleton=LSP14, size=32, config=config, other=patch
+    )
     assert crop.shape == (32, 32, 3)
     assert crop.dtype == np.uint8
     assert points.dtype == np.float32
     assert np.isfinite(points).all()
     assert kept.sum() == labels
+
+
+def test_a_sets_own_region_is_what_is_looked_at():
+    """Say MPII's, which knows how tall a person is of whom only a part is labelled."""
+    rng = np.random.default_rng(0)
+    region, labelled = Region(210.0, 190.0, 256.0), np.arange(14) >= 8
+    _, points, kept = augmented_crop(
+        rng, PHOTO, PERSON, labelled, region=region, skeleton=LSP14, size=SIZE, config=PLAIN, other=OTHER
+    )
+    expected = region.to_crop(PERSON, SIZE)
+    if not np.array_equal(kept, labelled):  # the mirror image
+        expected = (expected * (-1, 1) + (SIZE - 1, 0))[list(LSP14.flip)]
+    np.testing.assert_allclose(points, expected, atol=1e-3)
