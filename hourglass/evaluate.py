@@ -15,7 +15,7 @@ import numpy as np
 
 from hourglass.data import PhotoSet, fingerprint
 from hourglass.labels import MAX_DAMAGED
-from hourglass.metrics import PCKH_LEFT_OUT, correct, neck_to_head, pck, pckh, torso_length
+from hourglass.metrics import PCK_AT, PCKH_LEFT_OUT, correct, neck_to_head, pck, pckh, torso_length
 from hourglass.predict import Detector
 from pipeline.crop import BOX_MARGIN
 from pipeline.errors import DataError, InputError
@@ -24,7 +24,7 @@ from pipeline.skeleton import Skeleton, convert
 logger = logging.getLogger(__name__)
 
 BATCH = 32  # photos at a time; with more a processor's caches overflow
-PCK_AT, PCKH_AT = 0.2, (0.5, 0.1)  # thresholds, in torsos and in heads
+PCKH_AT = (0.5, 0.1)  # thresholds of PCKh, in heads
 
 
 @dataclass(frozen=True)

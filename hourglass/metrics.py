@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 
+PCK_AT = 0.2  # threshold of PCK, in torsos
 TORSO = (("l_shoulder", "r_hip"), ("r_shoulder", "l_hip"))  # the torso's diagonals, the usual one first
 HEAD = (("neck", "head_top"), ("upper_neck", "head_top"))  # ends of the head, by skeleton
 PCKH_LEFT_OUT = ("pelvis", "thorax")  # joints that the mean of PCKh does not count

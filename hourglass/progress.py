@@ -14,7 +14,7 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from hourglass.recipe import TrainConfig
-from pipeline.atomic import cannot_write, write_whole
+from pipeline.atomic import add_line, write_whole
 
 SHOWN = ("limbs", "mean")  # of the PCK, in TensorBoard and the curves
 
@@ -63,7 +63,7 @@ class Journal:
             "images_per_s": len(self.losses) * self.config.batch / seconds,
             "waiting": self.waited / seconds,
         }
-        self._write(row)
+        add_line(self.config.log_file, row)
         for name in ("loss", "rate", "images_per_s", "waiting"):
             self.board.add_scalar(f"train/{name}", row[name], step)
         self.losses, self.waited, self.since = [], 0.0, time.perf_counter()
@@ -72,7 +72,7 @@ class Journal:
     def validated(self, step: int, pck: dict[str, Any] | None) -> None:
         """Write the PCK@0.2 of a validation (None: there are no photos for it) and draw the curves anew."""
         if step not in self.validations:  # done again when a run is resumed there
-            self._write({"step": step, "pck@0.2": pck})
+            add_line(self.config.log_file, {"step": step, "pck@0.2": pck})
             self.validations.add(step)
         if pck is not None:
             for name in SHOWN:
@@ -81,13 +81,6 @@ class Journal:
         self.board.flush()
         draw_curves(self.config.log_file, self.config.curves_file)
         self.since = time.perf_counter()  # a validation is not training
-
-    def _write(self, row: dict[str, Any]) -> None:
-        try:
-            with self.config.log_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise cannot_write(self.config.log_file, error) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from hourglass.data import PhotoSet
-from hourglass.metrics import correct, torso_length
+from hourglass.metrics import PCK_AT, correct, torso_length
 from pipeline.atomic import check_writable, write_whole
 from pipeline.crop import Region
 from pipeline.errors import DataError, OutputError
@@ -34,7 +34,6 @@ INK: Colour = (60, 56, 54)
 EMPTY: Colour = (222, 222, 222)
 SIDES: dict[str, Colour] = {"left": (230, 119, 31), "right": (56, 56, 222), "middle": (70, 190, 80)}
 
-THRESHOLD = 0.2  # of PCK, by which photos are scored
 LEGEND = "blue, red, green: left, right, middle    lines: predicted    white, dots: labels    score: PCK@0.2"
 
 
@@ -158,7 +157,7 @@ def worst_rows(photos: PhotoSet, predicted: np.ndarray, count: int) -> list[int]
 def _scored(photos: PhotoSet, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which labelled joints (N, J) are correct by PCK@0.2, and their errors (N, J) in torsos; NaN where unknown."""
     torso = torso_length(photos.xy, photos.labelled, photos.skeleton)
-    hits = correct(predicted, photos.xy, torso, threshold=THRESHOLD) & photos.labelled
+    hits = correct(predicted, photos.xy, torso, threshold=PCK_AT) & photos.labelled
     distance = np.linalg.norm(predicted - photos.xy, axis=-1)
     return hits, np.where(photos.labelled, distance, np.nan) / np.maximum(torso, 1e-9)[:, None]
 

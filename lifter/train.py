@@ -4,7 +4,6 @@ The default recipe is for shipped weights: endless augmentation, large batches, 
 holds what Martinez et al. (2017) and Seth (2018) state.
 """
 
-import json
 import math
 import platform
 import time
@@ -25,7 +24,7 @@ from lifter.gan import Discriminator, Gan
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.normalise import INPUT, OUTPUT, Statistics
 from lifter.registry import LIFTERS, build_lifter
-from pipeline.atomic import cannot_write, check_writable, replacing
+from pipeline.atomic import add_line, cannot_write, check_writable, replacing
 from pipeline.checkpoint import Checkpoint, save_checkpoint
 from pipeline.device import PRECISIONS, open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, InputError
@@ -192,7 +191,7 @@ def run_steps(
             scores = {name: value.item() for name, value in metrics.items()} | validate(training, views)
             if not math.isfinite(scores["loss"]):
                 raise InputError(f"training diverged before step {training.step}; lower --rate ({config.rate})")
-            write_log(log, {"step": training.step, "seconds": round(training.seconds, 1), **scores})
+            add_line(log, {"step": training.step, "seconds": round(training.seconds, 1), **scores})
             save_resume(resume_file, training)
             speed = training.step * config.batch / training.seconds
             bar.set_postfix_str(
@@ -303,15 +302,6 @@ def validate(training: Training, views: dict[str, Batch]) -> dict[str, float]:
         scores |= {f"mpjpe_{kind}": mpjpe(predicted, true), f"pa_mpjpe_{kind}": pa_mpjpe(predicted, true)}
     training.network.train()
     return scores
-
-
-def write_log(path: Path, row: dict[str, Any]) -> None:
-    """Add a line of JSON to the log."""
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def plain_config(config: TrainLifterConfig) -> dict[str, Any]:

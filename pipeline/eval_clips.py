@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hourglass.metrics import correct, torso_length
+from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from pipeline.errors import DataError
 from pipeline.run import Models, Poses, find_poses
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
-
-THRESHOLD = 0.2  # of the torso's length, for PCK
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def score_clip(poses: Poses, truth: ClipTruth) -> ClipScores:
     predicted = np.full(truth.xy.shape, np.nan)
     predicted[found] = _limbs(poses.track.xy, poses.track.skeleton)
     length = torso_length(truth.xy, np.ones(truth.xy.shape[:2], bool), limbs)
-    hits = correct(predicted, truth.xy, length, threshold=THRESHOLD)
+    hits = correct(predicted, truth.xy, length, threshold=PCK_AT)
     pck = 100 * float(hits[truth.inside].mean()) if truth.inside.any() else float("nan")
     if not len(found):
         return ClipScores(poses.frames, 0, pck, float("nan"), float("nan"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.atomic import cannot_write, replacing
+from pipeline.atomic import write_whole
 from pipeline.errors import InputError, OutputError
 
 MAX_PIXELS = 100_000_000  # more is a file made to exhaust the memory; checked before anything is decoded
@@ -51,17 +51,13 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
         raise ValueError(f"expected a BGR image (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{path}: images are written as {', '.join(SUFFIXES)}; choose one of these endings")
-    with replacing(path) as temporary:
-        try:
-            done, data = cv2.imencode(path.suffix.lower(), image)
-        except cv2.error:
-            done = False
-        if not done:
-            raise OutputError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels do not fit into such a file")
-        try:
-            temporary.write_bytes(data.tobytes())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+    try:
+        done, data = cv2.imencode(path.suffix.lower(), image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise OutputError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels do not fit into such a file")
+    write_whole(path, data.tobytes())
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,6 @@
 """`posecli eval-hourglass` from end to end with a tiny untrained detector: table, JSON, picture, every complaint."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,6 @@ from hourglass.data import fingerprint, hold_back, read_photos
 from hourglass.evaluate import evaluate_pck
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import ZOOMS, Detector, save_detector
-from pipeline import cli
 from pipeline.skeleton import LSP14
 from pipeline.weights import file_sha256
 from tests.hourglass.photos import people, simple_set, write_lsp, write_lspet
@@ -45,18 +43,11 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def measured(monkeypatch, capfd, weights):
+def measured(posecli, weights):
     """Run the command in this process: exit code, output, complaints."""
 
     def run(spec: object, *words: object) -> tuple[int, str, str]:
-        command = ["posecli", "eval-hourglass", "--data", spec, "--hourglass", weights, "--device", "cpu", *words]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
+        return posecli("eval-hourglass", "--data", spec, "--hourglass", weights, "--device", "cpu", *words)
 
     return run
 

@@ -5,7 +5,6 @@ The reference networks here are written anew, with the names that the public che
 
 import argparse
 import pickle
-import sys
 import zipfile
 from collections import OrderedDict
 from copy import deepcopy
@@ -24,7 +23,6 @@ from hourglass.codec import Codec
 from hourglass.importing import LAYOUTS, import_weights
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import KIND, Detector, Pixels, _seen_from_afar, save_detector, to_input
-from pipeline import cli
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.crop import Region
 from pipeline.errors import CheckpointError, OutputError
@@ -616,22 +614,6 @@ def test_an_output_that_cannot_be_written(case, tmp_path):
 
 
 # On the command line
-
-
-@pytest.fixture
-def posecli(monkeypatch, capfd):
-    """Run the program in this process: exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["posecli", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def test_the_command(posecli, case, tmp_path):

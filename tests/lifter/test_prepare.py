@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,9 @@ from lifter.prepare import (
     upright,
 )
 from lifter.rigs import RIGS, find_rig, read_rig, to_h36m17
-from pipeline import cli
 from pipeline.errors import DataError, InputError
 from pipeline.skeleton import H36M17
+from tests.conftest import Outcome
 
 # A standing person, mm, y up, facing +z: offsets of the joints as MotionBuilder names them.
 TREE = (
@@ -308,24 +308,13 @@ def test_frames_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     assert "1 frames left out, whose coordinates are not finite" in str(summary)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, *words: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of the program."""
-    monkeypatch.setattr(sys, "argv", ["posecli", *map(str, words)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    return code, *capfd.readouterr()
-
-
 def test_the_command_names_and_skips_what_it_cannot_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, posecli: Callable[..., Outcome], caplog: pytest.LogCaptureFixture
 ) -> None:
     good = [write_person(tmp_path / "in" / f"0{n}_01.bvh", frames=30 * n, fps=60, unit=10) for n in (2, 4)]
     (tmp_path / "in" / "bad.bvh").write_text("nothing")
     (tmp_path / "in" / "05_01.amc").write_text("1\n")
-    code, out, _ = run(monkeypatch, capfd, "prepare-mocap", tmp_path / "in", "--out", tmp_path / "out.h5")
+    code, out, _ = posecli("prepare-mocap", tmp_path / "in", "--out", tmp_path / "out.h5")
     assert code == 0
     assert out.splitlines() == [
         "2 files of rig biped, unit cm, guessed from the length of the legs",
@@ -340,11 +329,9 @@ def test_the_command_names_and_skips_what_it_cannot_read(
     assert good
 
 
-def test_the_command_fails_when_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+def test_the_command_fails_when_nothing_is_left(tmp_path: Path, posecli: Callable[..., Outcome]) -> None:
     (tmp_path / "bad.bvh").write_text("nothing")
-    code, out, err = run(monkeypatch, capfd, "prepare-mocap", tmp_path / "bad.bvh", "--out", tmp_path / "out.h5")
+    code, out, err = posecli("prepare-mocap", tmp_path / "bad.bvh", "--out", tmp_path / "out.h5")
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].endswith("out.h5: not written: none of 1 files could be used")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.bvh"]

@@ -12,35 +12,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pipeline import cli
 from pipeline.image import write_image
 from pipeline.weights import assets_folder, find_weights, names
 from tests.pipeline.clips import atoms, contents, make_clip, make_sound
 
 DEMO = assets_folder() / "demo.mp4"
-
-
-class Outcome:
-    """Exit code and output of one run of the program."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def posecli(monkeypatch, capfd):
-    """Run the program in this process, as its console script does."""
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["posecli", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Outcome(code, *capfd.readouterr())
-
-    return run
 
 
 def textured(count: int, size: tuple[int, int]) -> list[np.ndarray]:
