@@ -70,8 +70,8 @@ def _square(
     return centre + rng.uniform(-config.shift, config.shift, 2) * side, side
 
 
-def _matrix(centre: np.ndarray, side: float, size: int, *, degrees: float, mirrored: bool) -> np.ndarray:
-    """2x3 map from photo to crop pixels: turned about the centre, scaled, mirrored."""
+def similarity(centre: np.ndarray, side: float, size: int, *, degrees: float, mirrored: bool) -> np.ndarray:
+    """2x3 map from a square of a photo to the pixels of a crop (size, size): turned about its centre, scaled, mirrored."""
     angle = np.deg2rad(degrees)
     linear = size / side * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     if mirrored:
@@ -79,10 +79,16 @@ def _matrix(centre: np.ndarray, side: float, size: int, *, degrees: float, mirro
     return np.concatenate([linear, ((size - 1) / 2 - linear @ centre)[:, None]], 1)
 
 
-def _warped(
-    image: np.ndarray, matrix: np.ndarray, size: int, *, shrunk: float, border: int, fill: Sequence[int]
+def warped(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    *,
+    shrunk: float,
+    border: int = cv2.BORDER_CONSTANT,
+    fill: Sequence[int] = (0, 0, 0),
 ) -> np.ndarray:
-    """The photo mapped to a crop by a 2x3 matrix that shrinks it by that factor, strongly shrunk ones averaged first:
+    """The photo mapped to a crop of size (width, height) by a 2x3 matrix that shrinks it by that factor, strongly shrunk ones averaged first:
     OpenCV's warps skip pixels (with INTER_AREA too).
     """
     if shrunk > 2:
@@ -91,10 +97,10 @@ def _warped(
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         x, y = width / small[0], height / small[1]
         matrix = matrix @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-    return cv2.warpAffine(image, matrix, (size, size), borderMode=border, borderValue=fill)
+    return cv2.warpAffine(image, matrix, size, borderMode=border, borderValue=fill)
 
 
-def _colour(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
+def recoloured(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
     """Contrast, brightness, gain of each channel, gamma and at times no colour at all, as one table per channel."""
     levels = np.arange(256, dtype=np.float32) / 255
     gamma = np.exp(strength * rng.uniform(-0.35, 0.35))
@@ -106,15 +112,16 @@ def _colour(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.
     return cv2.LUT(image, (table.clip(0, 1) * 255).astype(np.uint8)[:, None, :])
 
 
-def _degrade(rng: np.random.Generator, image: np.ndarray, config: AugmentConfig) -> np.ndarray:
-    """Blur, noise and compression as cameras and video make them."""
-    size = image.shape[0]
+def degraded(rng: np.random.Generator, image: np.ndarray, config: AugmentConfig, *, blur: float = 1.0) -> np.ndarray:
+    """Blur (`blur` times some pixels), noise and compression as cameras and video make them, of an image (H, W, 3)."""
+    height, width = image.shape[:2]
     if rng.random() < config.blurred:
         if rng.random() < 0.5:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8) * size / 128)
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8) * blur)
         else:
-            small = int(size * rng.uniform(0.3, 0.8))
-            image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+            part = rng.uniform(0.3, 0.8)
+            small = cv2.resize(image, (int(width * part), int(height * part)), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(small, (width, height))
     if rng.random() < config.noisy:
         noise = rng.normal(0, rng.uniform(2, 14), image.shape)
         image = (image + noise).clip(0, 255).astype(np.uint8)
@@ -162,14 +169,14 @@ def augmented_crop(
     turned = rng.random() < config.rotated
     degrees = float(np.clip(rng.normal(0, config.rotation_deg), -2 * config.rotation_deg, 2 * config.rotation_deg))
     mirrored = bool(rng.random() < 0.5)
-    matrix = _matrix(centre, side, size, degrees=degrees if turned else 0.0, mirrored=mirrored)
+    matrix = similarity(centre, side, size, degrees=degrees if turned else 0.0, mirrored=mirrored)
     border = BORDERS[rng.integers(len(BORDERS))]
     fill = rng.integers(0, 256, 3).tolist() if rng.random() < 0.5 else (0, 0, 0)
-    crop = _warped(image, matrix, size, shrunk=side / size, border=border, fill=fill)
+    crop = warped(image, matrix, (size, size), shrunk=side / size, border=border, fill=fill)
     points = xy @ matrix[:, :2].T + matrix[:, 2]
     if mirrored:
         points, labelled = points[list(skeleton.flip)], labelled[list(skeleton.flip)]
-    crop = _colour(rng, crop, config.colour)
+    crop = recoloured(rng, crop, config.colour)
     if rng.random() < config.occluded:
         _occlude(rng, crop, points[labelled], other)
-    return _degrade(rng, crop, config), points.astype(np.float32), labelled
+    return degraded(rng, crop, config, blur=size / 128), points.astype(np.float32), labelled

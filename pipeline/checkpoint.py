@@ -26,7 +26,7 @@ HEADER_KEY = "posecli"
 class Checkpoint:
     """A network on disk.
 
-    kind     'hourglass' or 'lifter'
+    kind     'hourglass', 'finder' or 'lifter'
     arch     name in the registry of that kind
     config   fields of the architecture's config class, plain JSON types
     meta     what the tensors do not say, plain JSON types: skeleton, codec and crop convention, normalisation

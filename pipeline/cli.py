@@ -348,6 +348,55 @@ def train_hourglass(
 
 
 @app.command()
+def train_finder(
+    data: Annotated[
+        list[str],
+        typer.Option(help="KIND:PATH, KIND:PATH@WEIGHT; KIND lsp, lspet, mpii, coco; repeatable", show_default=False),
+    ],
+    out: Out,
+    steps: Annotated[int, typer.Option(min=1, help="length of the run")] = 20_000,
+    batch: Annotated[int, typer.Option(min=1, help="scenes a step")] = 32,
+    size: Annotated[int, typer.Option(min=64, help="longer side of a frame as the network sees it, pixels")] = 448,
+    hold_back: Annotated[int, typer.Option(min=0, help="photos of the last set kept for validation")] = 1000,
+    rate: Annotated[float, typer.Option(min=0, help="learning rate")] = 4e-3,
+    seed: Annotated[int, typer.Option(min=0, help="decides the start and the scenes")] = 1,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, auto (as the device likes)")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="processes that compose scenes ahead; 14 for a GPU")] = 0,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="steps between validations")] = 2000,
+    save_every: Annotated[int, typer.Option(min=1, help="steps between resume files")] = 250,
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run whose files stand beside --out")] = False,
+) -> None:
+    """Train the finder, which finds people in whole frames, on scenes composed of labelled photos."""
+    from hourglass.recipe import TrainConfig
+    from hourglass.train_finder import NETWORK, FinderTraining
+    from hourglass.train_finder import train_finder as train
+    from pipeline.device import PRECISIONS
+
+    if precision not in PRECISIONS:
+        raise typer.BadParameter(f"{precision!r}: give one of {', '.join(PRECISIONS)}", param_hint="--precision")
+    if size % 64:
+        raise typer.BadParameter(f"{size}: give a multiple of 64", param_hint="--size")
+    run = TrainConfig(
+        data=tuple(data),
+        out=out,
+        model=replace(NETWORK, input_size=size),
+        hold_back=hold_back,
+        batch=batch,
+        rate=rate,
+        seed=seed,
+        precision=precision,
+        workers=workers,
+        evaluate_every=evaluate_every,
+        save_every=save_every,
+        device=device,
+        threads=threads,
+    )
+    print(train(FinderTraining(run, steps), resume=resume))
+
+
+@app.command()
 def train_lifter(
     model: Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2 or gan", show_default=False)],
     data: Annotated[str, typer.Option(help="poses to learn from: mocap:FILE (.h5, .npz) or h36m:FOLDER")],

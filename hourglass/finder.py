@@ -1,0 +1,271 @@
+"""Finding people in a whole frame: what the finder learns, how its maps are read, and the finder ready for use.
+
+A person is the square region that `pipeline.crop.region_of` gives around the joints. The network is an hourglass of
+one stack whose map number k shows the centres of people whose region's side is near s_k; the s_k form a geometric
+series. A person is thus one peak in the space of place and scale. Coordinates are pixels of the finder's input, an
+integer being a pixel centre, unless said otherwise.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hourglass.codec import to_crop, to_heatmap
+from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
+from hourglass.predict import Pixels, to_input
+from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from pipeline.crop import BOX_MARGIN, Region
+from pipeline.errors import CheckpointError
+
+KIND = "finder"
+ARCH = "stacked-hourglass"
+MOST_PEAKS = 200  # of one frame, before those of the same person are thinned out
+IGNORED_REACH = (0.35, 3.0)  # around someone who is neither to be found nor not: part of the side, classes
+
+
+@dataclass(frozen=True)
+class FinderCodec:
+    """People as Gaussians in place and scale. The defaults serve inputs of up to 500 pixels."""
+
+    smallest: float = 24.0  # side of the regions of class 0, pixels
+    ratio: float = math.sqrt(2)  # from the side of one class to the next
+    classes: int = 10
+    spread: float = 0.05  # standard deviation of the Gaussian in place over the side, but at least a heatmap pixel
+    class_spread: float = 0.7  # and in scale, classes
+
+    def __post_init__(self) -> None:
+        sizes = (self.smallest, self.ratio - 1, self.spread, self.class_spread)
+        if not all(math.isfinite(size) and size > 0 for size in sizes) or self.classes < 1:
+            raise ValueError(f"sizes must be above 0, the ratio above 1: {self}")
+
+    def sigmas(self) -> Tensor:
+        """Standard deviation in place of each class (K,), heatmap pixels."""
+        sides = self.smallest * self.ratio ** torch.arange(self.classes)
+        return (self.spread * sides / STRIDE).clamp_min(1.0)
+
+    def to_class(self, side: Tensor) -> Tensor:
+        """Position of a region's side, pixels, among the classes; between two of them it is not a whole number."""
+        return (side / self.smallest).log() / math.log(self.ratio)
+
+    def targets(self, people: Tensor, present: Tensor, *, size: tuple[int, int]) -> Tensor:
+        """Maps (N, K, H, W), `size` being (H, W), with a peak of height 1 for everyone of people (N, P, 3): x, y, side,
+        where present (N, P) bool; where Gaussians overlap, the higher one.
+        """
+        sigmas = self.sigmas().to(people.device)
+        levels, rows, columns = (_axis(count, people) for count in (self.classes, *size))
+        maps = people.new_zeros(len(people), self.classes, *size)
+        for person, here in zip(people.unbind(1), present.unbind(1), strict=True):
+            x, y = (to_heatmap(person[:, :2])[:, axis, None, None] for axis in (0, 1))
+            scale = ((levels - self.to_class(person[:, 2:])) / self.class_spread) ** 2
+            across, down = ((columns - x) / sigmas[:, None]) ** 2, ((rows - y) / sigmas[:, None]) ** 2
+            height = torch.exp(-scale / 2) * here[:, None]
+            gauss = torch.exp(-down / 2)[..., None] * torch.exp(-across / 2)[..., None, :]
+            maps = torch.maximum(maps, (height[..., None, None] * gauss).nan_to_num())
+        return maps
+
+    def around(self, people: Tensor, present: Tensor, *, size: tuple[int, int]) -> Tensor:
+        """Which voxels (N, K, H, W) lie in the middle of someone of people (N, P, 3) where present (N, P), in scale near
+        theirs: bool.
+        """
+        part, reach = IGNORED_REACH
+        levels, rows, columns = (_axis(count, people) for count in (self.classes, *size))
+        mask = torch.zeros(len(people), self.classes, *size, dtype=torch.bool, device=people.device)
+        for person, here in zip(people.unbind(1), present.unbind(1), strict=True):
+            xy, side = to_heatmap(person[:, :2]), person[:, 2:]
+            across, down = ((columns - xy[:, :1]).abs(), (rows - xy[:, 1:]).abs())
+            near = (levels - self.to_class(side)).abs() < reach
+            within = (down < part * side / STRIDE)[:, :, None] & (across < part * side / STRIDE)[:, None]
+            mask |= (near & here[:, None])[..., None, None] & within[:, None]
+        return mask
+
+    def loss(self, maps: Tensor, people: Tensor, *, labelled: Tensor, ignored: Tensor) -> Tensor:
+        """Mean loss per person of logits (N, K, H, W), people (N, P, 3); labelled (N, P) and ignored (N, P) bool.
+
+        Cross-entropy with the Gaussian, times the squared distance from it: the focal loss for targets between 0 and 1
+        (Li et al. 2020, "Generalized Focal Loss", equation 4, beta 2), so that the network learns the whole shape of a
+        peak, from which places and sides are read between the pixels and classes. A class weighs as little as its
+        Gaussian is wide, so that people of all sizes count the same. Around those who are ignored there is no loss.
+        """
+        logits, size = maps.float(), (maps.shape[-2], maps.shape[-1])
+        targets = self.targets(people, labelled, size=size)
+        weight = self.sigmas().to(maps.device)[:, None, None] ** -2
+        free = self.around(people, ignored, size=size) & (targets < 0.05)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        losses = losses * (logits.sigmoid() - targets) ** 2 * weight
+        return losses.masked_fill(free, 0).sum() / (targets * weight).sum().clamp_min(1)
+
+    def decode(self, maps: Tensor, *, lowest: float) -> Tensor:
+        """People (M, 4): x, y, side, score in 0..1, best first, at the peaks of one frame's maps (K, H, W), which are
+        probabilities, from `lowest` on.
+
+        A peak is moved by a parabola through the logarithm along each axis, exact for a Gaussian, and its score is the
+        height there.
+        """
+        highest = F.max_pool3d(maps[None], 3, stride=1, padding=1)[0]
+        level, row, column = torch.nonzero((maps == highest) & (maps >= lowest * 0.5), as_tuple=True)
+        best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
+        level, row, column = level[best], row[best], column[best]
+        logs = maps.clamp_min(1e-10).log()
+        x_step, x_gain = _parabola(logs, (level, row, column), axis=2)
+        y_step, y_gain = _parabola(logs, (level, row, column), axis=1)
+        # In each class the height at this very place, since wide classes fall off less on the way to the pixel.
+        away = (x_step**2 + y_step**2) / (2 * self.sigmas().to(maps.device)[:, None] ** 2)
+        here = logs[:, row, column] + away
+        one = torch.arange(len(level), device=maps.device)
+        class_step, class_gain = _parabola(here[..., None], (level, one, torch.zeros_like(one)), axis=0)
+        score = (logs[level, row, column] + x_gain + y_gain + class_gain).exp().clamp(max=1)
+        side = self.smallest * self.ratio ** (level + class_step)
+        xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
+        people = torch.cat([xy, side[:, None], score[:, None]], -1)
+        return people[score >= lowest][score[score >= lowest].argsort(descending=True)]
+
+
+def _axis(count: int, like: Tensor) -> Tensor:
+    return torch.arange(count, device=like.device, dtype=like.dtype)
+
+
+def _parabola(logs: Tensor, peak: tuple[Tensor, Tensor, Tensor], *, axis: int) -> tuple[Tensor, Tensor]:
+    """Step along an axis of `logs` (K, H, W) from each peak to the top of the parabola through it and its neighbours,
+    at most half a place, and how much higher the top is. None at the border.
+    """
+    place, count = peak[axis], logs.shape[axis]
+    sides = []
+    for step in (-1, 1):
+        index = list(peak)
+        index[axis] = (place + step).clamp(0, count - 1)
+        sides.append(logs[tuple(index)])
+    low, high = sides
+    middle = logs[peak]
+    bend = (2 * middle - low - high).clamp_min(1e-6)
+    step_up = ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
+    step_up = step_up * ((place > 0) & (place < count - 1))
+    return step_up, bend * step_up**2 / 2
+
+
+def without_doubles(people: np.ndarray, *, overlap: float) -> np.ndarray:
+    """People (M, 4), best first, without those whose square overlaps (intersection over union) a better one's more."""
+    kept: list[int] = []
+    for row in range(len(people)):
+        if not kept or overlaps(people[row : row + 1, :3], people[kept, :3]).max() <= overlap:
+            kept.append(row)
+    return people[kept]
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
+    one, two = first[:, None], second[None]
+    half = (one[..., 2:] + two[..., 2:]) / 2
+    shorter = np.minimum(one[..., 2:], two[..., 2:])
+    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
+    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)
+
+
+def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frame (H, W, 3) resized so that its longer side is `longer` pixels, with black below and to the right up to a
+    multiple of so many; and by how much it was scaled across and down (2,).
+    """
+    height, width = image.shape[:2]
+    factor = longer / max(height, width)
+    new = max(round(width * factor), 1), max(round(height * factor), 1)
+    small = cv2.resize(image, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    bottom, right = (-new[1] % multiple, -new[0] % multiple)
+    canvas = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    return canvas, np.array([new[0] / width, new[1] / height])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A person in a frame: the region, frame pixels, and how sure it is that someone is there, 0 to 1."""
+
+    region: Region
+    score: float
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A trained finder with what its weights file says about it."""
+
+    model: StackedHourglass
+    codec: FinderCodec
+    device: torch.device
+    meta: dict[str, Any]
+    pixels: Pixels = Pixels()
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Finder":
+        """Read a weights file; CheckpointError if it is not a sound finder checkpoint."""
+        checkpoint = load_checkpoint(path, KIND)
+        try:
+            model, codec, pixels = _described(checkpoint)
+        except (TypeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path}: does not describe a finder this posecli knows ({error})") from error
+        load_state(model, checkpoint, path)
+        model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return cls(model, codec, device, checkpoint.meta, pixels)
+
+    @property
+    def longer(self) -> int:
+        """Longer side of a frame as the network sees it, pixels."""
+        return self.model.config.input_size
+
+    @property
+    def multiple(self) -> int:
+        """What both sides of the network's input are a multiple of, pixels."""
+        return STRIDE * 2 ** (len(self.model.config.widths) - 1)
+
+    def people(self, image: np.ndarray, *, lowest: float = 0.3, overlap: float = 0.6) -> list[Found]:
+        """Everyone in a frame (H, W, 3) uint8 BGR with a score from `lowest` on, the surest first. Of two whose squares
+        overlap (intersection over union) by more than `overlap`, the surer.
+        """
+        canvas, scale = fitted(image, longer=self.longer, multiple=self.multiple)
+        people = self.decoded(canvas[None], lowest=lowest, overlap=overlap)[0]
+        centre = (people[:, :2] + 0.5) / scale - 0.5
+        side = people[:, 2] / scale.mean()
+        rows = zip(centre.tolist(), side.tolist(), people[:, 3].tolist(), strict=True)
+        return [Found(Region(x, y, length), score) for (x, y), length, score in rows]
+
+    @torch.inference_mode()
+    def decoded(self, canvases: np.ndarray, *, lowest: float, overlap: float = 0.6) -> list[np.ndarray]:
+        """People (M, 4), x, y, side in input pixels and score, of each canvas (N, H, W, 3) uint8 BGR, whose sides are
+        multiples of `multiple`.
+        """
+        images = to_input(torch.from_numpy(canvases).to(self.device), self.pixels)
+        maps = self.model(images)[-1].float().sigmoid()
+        found = [self.codec.decode(one, lowest=lowest).cpu().numpy().astype(np.float64) for one in maps]
+        return [without_doubles(people, overlap=overlap) for people in found]
+
+
+def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, FinderCodec, Pixels]:
+    """The parts of a finder as a checkpoint describes them, the network still without its weights."""
+    if checkpoint.arch != ARCH:
+        raise ValueError(f"architecture {checkpoint.arch!r}, not {ARCH!r}")
+    config, codec = HourglassConfig(**checkpoint.config), FinderCodec(**checkpoint.meta["codec"])
+    if config.joints != codec.classes:
+        raise ValueError(f"{config.joints} maps, where the codec has {codec.classes} classes")
+    return StackedHourglass(config), codec, Pixels.from_meta(checkpoint.meta["pixels"])
+
+
+def save_finder(
+    path: Path,
+    model: StackedHourglass,
+    *,
+    codec: FinderCodec,
+    provenance: dict[str, Any],
+    pixels: Pixels = Pixels(),
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a finder's weights file with everything needed to use it."""
+    meta = {
+        "codec": asdict(codec),
+        "region": {"margin": BOX_MARGIN, "around": "the joints within the frame"},
+        "pixels": pixels.to_meta(),
+        "provenance": provenance,
+    }
+    save_checkpoint(path, Checkpoint(KIND, ARCH, asdict(model.config), meta, model.state_dict()), dtype=dtype)
