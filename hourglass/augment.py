@@ -71,7 +71,7 @@ def _square(
 
 
 def similarity(centre: np.ndarray, side: float, size: int, *, degrees: float, mirrored: bool) -> np.ndarray:
-    """2x3 map from a square of a photo to the pixels of a crop (size, size): turned about its centre, scaled, mirrored."""
+    """2x3 map from a square of a photo to the pixels of a crop (size, size): turned about its centre, mirrored."""
     angle = np.deg2rad(degrees)
     linear = size / side * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     if mirrored:
@@ -88,8 +88,8 @@ def warped(
     border: int = cv2.BORDER_CONSTANT,
     fill: Sequence[int] = (0, 0, 0),
 ) -> np.ndarray:
-    """The photo mapped to a crop of size (width, height) by a 2x3 matrix that shrinks it by that factor, strongly shrunk ones averaged first:
-    OpenCV's warps skip pixels (with INTER_AREA too).
+    """The photo mapped to a crop of size (width, height) by a 2x3 matrix that shrinks it by that factor, strongly shrunk
+    ones averaged first: OpenCV's warps skip pixels (with INTER_AREA too).
     """
     if shrunk > 2:
         height, width = image.shape[:2]

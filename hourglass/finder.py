@@ -7,7 +7,7 @@ integer being a pixel centre, unless said otherwise.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ class FinderCodec:
         return maps
 
     def around(self, people: Tensor, present: Tensor, *, size: tuple[int, int]) -> Tensor:
-        """Which voxels (N, K, H, W) lie in the middle of someone of people (N, P, 3) where present (N, P), in scale near
-        theirs: bool.
+        """Which voxels (N, K, H, W) lie in the middle of someone of people (N, P, 3), where present (N, P), in scale
+        near theirs: bool.
         """
         part, reach = IGNORED_REACH
         levels, rows, columns = (_axis(count, people) for count in (self.classes, *size))
@@ -112,41 +112,46 @@ class FinderCodec:
         level, row, column = torch.nonzero((maps == highest) & (maps >= lowest * 0.5), as_tuple=True)
         best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
         level, row, column = level[best], row[best], column[best]
-        logs = maps.clamp_min(1e-10).log()
-        x_step, x_gain = _parabola(logs, (level, row, column), axis=2)
-        y_step, y_gain = _parabola(logs, (level, row, column), axis=1)
+        logs, sigmas = maps.clamp_min(1e-10).log(), self.sigmas().to(maps.device)
+        x_step, x_gain = _parabola(logs, (level, row, column), axis=2, sigma=sigmas[level])
+        y_step, y_gain = _parabola(logs, (level, row, column), axis=1, sigma=sigmas[level])
         # In each class the height at this very place, since wide classes fall off less on the way to the pixel.
-        away = (x_step**2 + y_step**2) / (2 * self.sigmas().to(maps.device)[:, None] ** 2)
-        here = logs[:, row, column] + away
-        one = torch.arange(len(level), device=maps.device)
-        class_step, class_gain = _parabola(here[..., None], (level, one, torch.zeros_like(one)), axis=0)
+        here = logs[:, row, column] + (x_step**2 + y_step**2) / (2 * sigmas[:, None] ** 2)
+        number = torch.arange(len(level), device=maps.device)
+        classes = (level, number, torch.zeros_like(number))
+        spread = torch.tensor(self.class_spread, device=maps.device)
+        class_step, class_gain = _parabola(here[..., None], classes, axis=0, sigma=spread)
         score = (logs[level, row, column] + x_gain + y_gain + class_gain).exp().clamp(max=1)
         side = self.smallest * self.ratio ** (level + class_step)
         xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
         people = torch.cat([xy, side[:, None], score[:, None]], -1)
-        return people[score >= lowest][score[score >= lowest].argsort(descending=True)]
+        return people[score.argsort(descending=True)][: int((score >= lowest).sum())]
 
 
 def _axis(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, device=like.device, dtype=like.dtype)
 
 
-def _parabola(logs: Tensor, peak: tuple[Tensor, Tensor, Tensor], *, axis: int) -> tuple[Tensor, Tensor]:
+def _parabola(logs: Tensor, peak: tuple[Tensor, Tensor, Tensor], *, axis: int, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Step along an axis of `logs` (K, H, W) from each peak to the top of the parabola through it and its neighbours,
-    at most half a place, and how much higher the top is. None at the border.
+    at most half a place, and how much higher the top is. At the border the missing neighbour is that of a Gaussian with
+    this standard deviation.
     """
-    place, count = peak[axis], logs.shape[axis]
-    sides = []
-    for step in (-1, 1):
-        index = list(peak)
-        index[axis] = (place + step).clamp(0, count - 1)
-        sides.append(logs[tuple(index)])
-    low, high = sides
     middle = logs[peak]
+
+    def beside(step: int) -> tuple[Tensor, Tensor]:
+        place = peak[axis] + step
+        index = (*peak[:axis], place.clamp(0, logs.shape[axis] - 1), *peak[axis + 1 :])
+        return logs[index], (place < 0) | (place >= logs.shape[axis])
+
+    (low, no_low), (high, no_high) = beside(-1), beside(1)
+    low, high = (
+        torch.where(no_low, 2 * middle - high - sigma**-2, low),
+        torch.where(no_high, 2 * middle - low - sigma**-2, high),
+    )
     bend = (2 * middle - low - high).clamp_min(1e-6)
-    step_up = ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
-    step_up = step_up * ((place > 0) & (place < count - 1))
-    return step_up, bend * step_up**2 / 2
+    step = ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
+    return step, bend * step**2 / 2
 
 
 def without_doubles(people: np.ndarray, *, overlap: float) -> np.ndarray:
@@ -196,7 +201,7 @@ class Finder:
     codec: FinderCodec
     device: torch.device
     meta: dict[str, Any]
-    pixels: Pixels = Pixels()
+    pixels: Pixels = field(default_factory=Pixels)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Finder":
@@ -258,7 +263,7 @@ def save_finder(
     *,
     codec: FinderCodec,
     provenance: dict[str, Any],
-    pixels: Pixels = Pixels(),
+    pixels: Pixels,
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write a finder's weights file with everything needed to use it."""

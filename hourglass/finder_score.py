@@ -1,6 +1,7 @@
 """How well a finder finds: average precision, recall by size, and false alarms where nobody is."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,12 @@ class FinderScore:
             self.empty.append(int(alarms))
 
     def summary(self) -> dict[str, Any]:
-        """Percentages: average precision, precision and recall at `SURE`, recall by side; false alarms per empty scene."""
+        """Percentages: average precision, precision and recall at `SURE`, recall by side; alarms per empty scene."""
         sides = np.array([side for side, _ in self.people])
         hit = np.array([there for _, there in self.people], bool)
         sure = [right for score, right in self.found if score >= SURE]
         by_side = {}
-        for low, high in zip(BINS[:-1], BINS[1:], strict=True):
+        for low, high in pairwise(BINS):
             chosen = (sides >= low) & (sides < high)
             if chosen.any():
                 by_side[f"{low}-{high}" if high < BINS[-1] else f"{low}-"] = 100 * float(hit[chosen].mean())

@@ -28,8 +28,8 @@ SceneBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class SceneSamples(Dataset[SceneBatch]):
-    """Sample number `step` is the batch of that step. All scenes of a batch have one shape, landscape or portrait, whose
-    longer side is `longer` and whose shorter side is a multiple of `multiple`; the rest of it that a frame does not
+    """Sample number `step` is the batch of that step. All scenes of a batch have one shape, landscape or portrait; its
+    longer side is `longer` and its shorter side a multiple of `multiple`; the rest of it that a frame does not
     fill, below or to the right, is black, as `finder.fitted` leaves it.
     """
 
@@ -56,7 +56,7 @@ class SceneSamples(Dataset[SceneBatch]):
         return collated([self.scene(rng, shape, models) for _ in range(self.size)])
 
     def scene(self, rng: np.random.Generator, shape: tuple[int, int], models: list[Model]) -> Scene:
-        """A scene (H, W) of that shape, of these photos: a frame as long as it, up to `multiple` less wide, and black."""
+        """A scene of that shape (H, W), of these photos: a frame as long, up to `multiple` narrower, and black."""
         narrow = int(rng.integers(self.multiple)) if rng.random() < 0.7 else 0
         height, width = shape[0] - narrow * (shape[0] < shape[1]), shape[1] - narrow * (shape[1] < shape[0])
         scene = Composer(rng, (width, height), models, config=self.config).scene()

@@ -9,6 +9,7 @@ nothing. All pixels are of the frame, an integer being a pixel centre.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -72,8 +73,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Scene:
-    """A composed frame: image (H, W, 3) uint8 BGR; people (P, 3): x, y, side of their regions; labelled (P,) bool, False
-    for those of whom too little is seen to be either found or not.
+    """A composed frame: image (H, W, 3) uint8 BGR; people (P, 3): x, y, side of their regions; labelled (P,) bool,
+    False for those of whom too little is seen to be either found or not.
     """
 
     image: np.ndarray
@@ -83,7 +84,7 @@ class Scene:
 
 @dataclass
 class _Person:
-    """Someone in a scene under way: joints (J, 2), the part of the frame they may be seen in, x0, y0, x1, y1 (the pixels
+    """Someone in a scene under way: joints (J, 2), the part of the frame where they may be seen, x0, y0, x1, y1 (pixels
     from x0 to x1 - 1), and which joints (J,) others cover.
     """
 
@@ -184,14 +185,14 @@ class Composer:
 
     def draw(self) -> Model:
         """One of the photos."""
-        return self.models[self.rng.integers(len(self.models))]
+        return self.models[int(self.rng.integers(len(self.models)))]
 
     def _background(self, *, keep: float) -> None:
         most = int(self.rng.choice(len(self.config.grids), p=self.config.grids)) + 1
         rows, columns = (1, 1) if most == 1 else self.rng.integers(1, most + 1, 2)
         ys, xs = _cuts(self.rng, self.height, rows), _cuts(self.rng, self.width, columns)
-        for top, bottom in zip(ys[:-1], ys[1:], strict=True):
-            for left, right in zip(xs[:-1], xs[1:], strict=True):
+        for top, bottom in pairwise(ys):
+            for left, right in pairwise(xs):
                 self._fill((left, top, right, bottom), keep=keep)
 
     def _fill(self, cell: tuple[int, int, int, int], *, keep: float) -> None:

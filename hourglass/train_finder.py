@@ -105,7 +105,7 @@ def _validate(
 def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     """Train a finder and return the path of its weights. Ctrl-C saves the state first.
 
-    Raises DataError for a set in the wrong layout or without whole people, OutputError if the weights cannot be written,
+    Raises DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be written,
     CheckpointError for a resume file that does not fit, PoseError if the loss stops being a number.
     """
     run = replace(config.run, model=config.run.model.with_joints(config.codec.classes))
