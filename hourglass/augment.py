@@ -88,7 +88,7 @@ def warped(
     border: int = cv2.BORDER_CONSTANT,
     fill: Sequence[int] = (0, 0, 0),
 ) -> np.ndarray:
-    """The photo mapped to a crop of size (width, height) by a 2x3 matrix that shrinks it by that factor, strongly shrunk
+    """The photo mapped to a crop (width, height) by a 2x3 matrix that shrinks it by that factor, strongly shrunk
     ones averaged first: OpenCV's warps skip pixels (with INTER_AREA too).
     """
     if shrunk > 2:
