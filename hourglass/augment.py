@@ -1,6 +1,6 @@
 """What training does to a photo: which square of it is seen, turned and mirrored, and how its pixels are changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -123,8 +123,9 @@ def degraded(rng: np.random.Generator, image: np.ndarray, config: AugmentConfig,
             small = cv2.resize(image, (int(width * part), int(height * part)), interpolation=cv2.INTER_AREA)
             image = cv2.resize(small, (width, height))
     if rng.random() < config.noisy:
-        noise = rng.normal(0, rng.uniform(2, 14), image.shape)
-        image = (image + noise).clip(0, 255).astype(np.uint8)
+        strength = np.float32(rng.uniform(2, 14))
+        noise = rng.standard_normal(image.shape, np.float32) * strength
+        image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if rng.random() < config.compressed:
         quality = int(rng.integers(15, 60))
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -157,12 +158,12 @@ def augmented_crop(
     skeleton: Skeleton,
     size: int,
     config: AugmentConfig,
-    other: np.ndarray,
+    other: Callable[[], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One training sample from one photo.
 
     image (H, W, 3) uint8 BGR; xy (J, 2) photo pixels; labelled (J,) bool; `region` the person's,
-    as it is looked at without augmentation; `other` any other photo, for occluders.
+    as it is looked at without augmentation; `other` gives any other photo, for occluders.
     Returns the crop (size, size, 3) uint8 BGR, xy (J, 2) crop pixels (may lie outside the crop), labelled (J,).
     """
     centre, side = _square(rng, region, xy[labelled], config)
@@ -178,5 +179,5 @@ def augmented_crop(
         points, labelled = points[list(skeleton.flip)], labelled[list(skeleton.flip)]
     crop = recoloured(rng, crop, config.colour)
     if rng.random() < config.occluded:
-        _occlude(rng, crop, points[labelled], other)
+        _occlude(rng, crop, points[labelled], other())
     return degraded(rng, crop, config, blur=size / 128), points.astype(np.float32), labelled

@@ -60,8 +60,11 @@ class Codec:
 
         `heatmaps` (N, J, S, S) as the network gives them, `xy` (N, J, 2) heatmap pixels.
         """
+        return self.losses_against(heatmaps, self.targets(xy, heatmaps.shape[-1]))
+
+    def losses_against(self, heatmaps: Tensor, targets: Tensor) -> Tensor:
+        """Loss (N, J) of each joint against target maps (N, J, S, S), as `targets` or another network's `maps`."""
         maps = heatmaps.float()
-        targets = self.targets(xy, maps.shape[-1])
         if self.convention == "height":
             return ((maps - targets) ** 2).mean((-1, -2))
         logits = maps.flatten(2)

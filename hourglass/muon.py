@@ -6,7 +6,7 @@ update (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 4) it tak
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -56,39 +56,47 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update from the gradients. A `closure` is not supported."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
             if group["params"]:
+                torch._foreach_mul_(group["params"], 1 - group["lr"] * group["weight_decay"])
                 (self._step_matrices if group["muon"] else self._step_others)(group)
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
-        parameters: list[nn.Parameter] = group["params"]
-        updates = [self._nesterov(parameter, group["momentum"]) for parameter in parameters]
-        for parameter, update in zip(parameters, _all_orthogonal(updates), strict=True):
-            size = ADAMW_SIZE * max(update.shape) ** 0.5
-            parameter.add_(update.view(parameter.shape), alpha=-group["lr"] * size)
+        parameters: list[Tensor] = group["params"]
+        updates = _all_orthogonal([update.flatten(1) for update in self._nesterov(parameters, group["momentum"])])
+        sizes = [ADAMW_SIZE * max(update.shape) ** 0.5 for update in updates]
+        torch._foreach_mul_(updates, [-group["lr"] * size for size in sizes])
+        torch._foreach_add_(parameters, [u.view(p.shape) for u, p in zip(updates, parameters, strict=True)])
 
-    def _nesterov(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """The gradient looked at from where the momentum leads, as a matrix."""
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(state["momentum"], momentum).flatten(1)
+    def _nesterov(self, parameters: list[Tensor], momentum: float) -> Sequence[Tensor]:
+        """The gradients looked at from where the momentum leads."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients = _gradients(parameters)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, momenta, momentum)
 
     def _step_others(self, group: dict[str, Any]) -> None:
         first_beta, second_beta = BETAS
-        for parameter in group["params"]:
-            state = self.state[parameter]
-            if not state:
-                state.update(step=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
-            state["step"] += 1
-            state["first"].lerp_(parameter.grad, 1 - first_beta)
-            state["second"].lerp_(parameter.grad.square(), 1 - second_beta)
-            spread = (state["second"] / (1 - second_beta ** state["step"])).sqrt().add_(1e-8)
-            rate = group["lr"] / (1 - first_beta ** state["step"])
-            parameter.addcdiv_(state["first"], spread, value=-rate)
+        parameters: list[Tensor] = group["params"]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                zeros = {name: torch.zeros_like(parameter) for name in ("first", "second")}
+                self.state[parameter].update(step=0, **zeros)
+            self.state[parameter]["step"] += 1
+        step = self.state[parameters[0]]["step"]
+        gradients = _gradients(parameters)
+        first, second = ([self.state[parameter][name] for parameter in parameters] for name in ("first", "second"))
+        torch._foreach_lerp_(first, gradients, 1 - first_beta)
+        torch._foreach_lerp_(second, torch._foreach_mul(gradients, gradients), 1 - second_beta)
+        spread = torch._foreach_sqrt(torch._foreach_div(second, 1 - second_beta**step))
+        torch._foreach_add_(spread, 1e-8)
+        torch._foreach_addcdiv_(parameters, first, spread, -group["lr"] / (1 - first_beta**step))
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _all_orthogonal(matrices: list[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from pipeline.device import PRECISIONS
 
 OPTIMISERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("linear", "drops")
+CALM_PART = 0.2  # last part of a run, in which photos are changed as `TrainConfig.calm` says
 DROPS = (0.6, 0.9)  # parts of the run after which the published schedule divides the rate by ten
 
 
@@ -24,6 +25,9 @@ class TrainConfig:
     model: HourglassConfig = PRESETS["s"]  # its number of joints is that of the skeleton
     codec: Codec = field(default_factory=Codec)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    calm: str = ""  # name of the augmentation of the run's last part; "": as before it
+    teacher: str = ""  # weights file of a detector whose heatmaps are learnt beside the labels; "": none
+    teacher_share: float = 0.7  # of the loss
     validation: str = ""  # set to validate on, KIND:PATH; "": photos held back from the last set of `data`
     hold_back: int = 1000  # so many of them
     skeleton: str = ""  # joints to learn; "": those of the set for validation

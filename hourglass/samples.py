@@ -5,6 +5,7 @@ or loading workers, and however often it was stopped.
 """
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from hourglass.augment import AugmentConfig, augmented_crop
 from hourglass.codec import to_heatmap
 from hourglass.data import PhotoSet
-from hourglass.predict import Pixels, to_input
 from pipeline.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-KEPT_BYTES = 4 << 30  # decoded photos that a run keeps in memory, over all its loaders
+KEPT_PART = 0.25  # of the machine's memory for decoded photos, over all loaders of a run
 FEWEST_LABELS = 4  # a photo with fewer says too little of where the person is
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -38,9 +38,13 @@ class Share:
     world: int = 1
 
 
+def _kept_bytes() -> int:
+    return int(KEPT_PART * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 class Samples(Dataset[Batch]):
-    """Sample number `step` is the batch of that step: images (B, 3, S, S) float32, joints (B, J, 2) heatmap pixels,
-    labelled (B, J) bool.
+    """Sample number `step` is the batch of that step: crops (B, S, S, 3) uint8 BGR, joints (B, J, 2) heatmap pixels,
+    labelled (B, J) bool. From `calm_from` on, the photos are changed as `calm` says.
     """
 
     def __init__(
@@ -51,17 +55,17 @@ class Samples(Dataset[Batch]):
         input_size: int,
         batch: int,
         seed: int,
-        pixels: Pixels | None = None,
         share: Share | None = None,
-        kept_bytes: int = KEPT_BYTES,
+        kept_bytes: int | None = None,
     ) -> None:
         self.sets, self.augment, self.input_size, self.size, self.seed = sets, augment, input_size, batch, seed
-        self.pixels, self.share = pixels or Pixels(), share or Share()
+        self.calm, self.calm_from = augment, 0
+        self.share = share or Share()
         rows = [(photos, np.flatnonzero(photos.labelled.sum(1) >= FEWEST_LABELS)) for photos in sets]
         self.where = [(photos, int(row)) for photos, usable in rows for row in usable]
         self.weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
         self.images: dict[int, np.ndarray | None] = {}
-        self.room = kept_bytes // self.share.world
+        self.room = (_kept_bytes() if kept_bytes is None else kept_bytes) // self.share.world
 
     @property
     def per_epoch(self) -> int:
@@ -80,17 +84,25 @@ class Samples(Dataset[Batch]):
         drawn = rng.permutation(np.repeat(np.arange(len(self.weights)), times))
         return np.resize(drawn, max(self.per_epoch, 1))  # the chance of the fractions makes a few more or less
 
+    def calm_down(self, augment: AugmentConfig, *, step: int) -> None:
+        """From this step on, change photos like this instead."""
+        self.calm, self.calm_from = augment, step
+
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = self.order(epoch)
         start = position * self.size
+        augment = self.calm if step >= self.calm_from else self.augment
         mine = range(start, start + self.size)[self.share.rank :: self.share.world]
         crops, xy, labelled = (
-            np.stack(part) for part in zip(*(self.sample(epoch, int(order[i]), i) for i in mine), strict=True)
+            np.stack(part)
+            for part in zip(*(self.sample(epoch, int(order[i]), i, augment=augment) for i in mine), strict=True)
         )
-        return to_input(crops, self.pixels), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
+        return torch.from_numpy(crops), to_heatmap(torch.from_numpy(xy)), torch.from_numpy(labelled)
 
-    def sample(self, epoch: int, index: int, draw: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sample(
+        self, epoch: int, index: int, draw: int = 0, *, augment: AugmentConfig | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crop (S, S, 3) uint8 BGR, joints (J, 2) crop pixels, labelled (J,), of photo `index`; a `draw` of its own
         for each time that an epoch shows a photo. A photo that cannot be read gives a black crop without labels.
         """
@@ -101,7 +113,12 @@ class Samples(Dataset[Batch]):
             joints = len(photos.skeleton)
             blank = np.zeros((self.input_size, self.input_size, 3), np.uint8)
             return blank, np.zeros((joints, 2), np.float32), np.zeros(joints, bool)
-        other = self._image(int(rng.integers(len(self.where))))
+        occluder = int(rng.integers(len(self.where)))
+
+        def other() -> np.ndarray:
+            found = self._image(occluder)
+            return image if found is None else found
+
         return augmented_crop(
             rng,
             image,
@@ -110,8 +127,8 @@ class Samples(Dataset[Batch]):
             region=photos.region(row),
             skeleton=photos.skeleton,
             size=self.input_size,
-            config=self.augment,
-            other=image if other is None else other,
+            config=augment or self.augment,
+            other=other,
         )
 
     def _image(self, index: int) -> np.ndarray | None:

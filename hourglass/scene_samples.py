@@ -11,14 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass.photos import PhotoSet
-from hourglass.samples import _prepare_worker
+from hourglass.samples import _kept_bytes, _prepare_worker
 from hourglass.scenes import Composer, Model, Scene, SceneConfig
 from pipeline.errors import DataError
 from pipeline.skeleton import LSP14
 
 logger = logging.getLogger(__name__)
 
-KEPT_BYTES = 4 << 30  # decoded photos that a run keeps in memory, over all its loaders
 DRAWN = 3  # photos that a batch is composed of, per scene
 FEWEST_LABELS = 10  # of LSP14's joints; with fewer, it is not known where the whole body is
 SHAPES = (4 / 7, 5 / 7, 1.0)  # shorter over longer side of the network's input, about
@@ -46,7 +45,7 @@ class SceneSamples(Dataset[SceneBatch]):
         weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
         self.ends = np.cumsum(weights / weights.sum())
         self.models: dict[int, Model | None] = {}
-        self.room = KEPT_BYTES
+        self.room = _kept_bytes()
 
     def __getitem__(self, step: int) -> SceneBatch:
         rng = np.random.default_rng((self.seed, step))

@@ -19,20 +19,23 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from tqdm import tqdm
 
+from hourglass.augment import AUGMENTATIONS
 from hourglass.batch_norm import share_batch_norm
 from hourglass.data import PhotoSet, fingerprint, hold_back, read_photos
 from hourglass.evaluate import evaluate_pck, predict_photos
 from hourglass.model import StackedHourglass
 from hourglass.muon import muon_for
-from hourglass.predict import Detector, save_detector
+from hourglass.predict import Detector, save_detector, to_input
 from hourglass.progress import Journal
-from hourglass.recipe import TrainConfig, learning_rate
+from hourglass.recipe import CALM_PART, TrainConfig, learning_rate
 from hourglass.samples import Batch, Samples, Share
 from hourglass.sheets import TILES, sample_sheet, write_sheet
+from hourglass.teacher import Teacher
 from pipeline.atomic import cannot_write, check_writable, write_whole
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError, InputError, OutputError, PoseError
 from pipeline.skeleton import get_skeleton
+from pipeline.weights import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +110,11 @@ def _new_state(config: TrainConfig, device: torch.device, *, start: Detector | N
 
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], 1 - decay)
+    for kept, new in pairs:
+        if not kept.is_floating_point():
             kept.copy_(new)
 
 
@@ -132,16 +136,41 @@ def mean_loss(losses: Tensor, labelled: Tensor, *, trim: float) -> Tensor:
     return (losses * counted).sum() / (count.clamp_min(1) * len(losses))
 
 
-def _step(state: State, network: nn.Module, batch: Batch, *, config: TrainConfig, rate: float, trim: float) -> Tensor:
-    """One update; the loss is the mean over stacks (intermediate supervision)."""
-    images, xy, labelled = (part.to(state.device, non_blocking=True) for part in batch)
+def _loss(
+    network: nn.Module, batch: Batch, *, config: TrainConfig, teacher: Teacher | None, trim: float, bfloat16: bool
+) -> Tensor:
+    """Loss of a batch on its device, the mean over stacks (intermediate supervision)."""
+    crops, xy, labelled = batch
+    with torch.autocast(crops.device.type, torch.bfloat16, enabled=bfloat16):
+        images = to_input(crops, config.pixels) if teacher is None else teacher.shown(crops, config.pixels)
+        stacks = network(images)
+        targets = None if teacher is None else teacher.targets(crops)
+    if teacher is not None:
+        xy = teacher.placed(xy)
+    loss = mean_loss(torch.stack([config.codec.losses(maps, xy) for maps in stacks]), labelled, trim=trim)
+    if teacher is None or targets is None:
+        return loss
+    taught = torch.stack([config.codec.losses_against(maps, targets) for maps in stacks])
+    return loss.lerp(mean_loss(taught, torch.ones_like(labelled), trim=0.0), teacher.share)
+
+
+def _step(
+    state: State,
+    network: nn.Module,
+    batch: Batch,
+    *,
+    config: TrainConfig,
+    teacher: Teacher | None,
+    rate: float,
+    trim: float,
+) -> Tensor:
+    """One update, and the loss before it."""
+    crops, xy, labelled = (part.to(state.device, non_blocking=True) for part in batch)
     network.train()
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    bfloat16 = trains_in_bfloat16(config.precision, images.device)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
-        stacks = network(images)
-    loss = mean_loss(torch.stack([config.codec.losses(maps, xy) for maps in stacks]), labelled, trim=trim)
+    bfloat16 = trains_in_bfloat16(config.precision, crops.device)
+    loss = _loss(network, (crops, xy, labelled), config=config, teacher=teacher, trim=trim, bfloat16=bfloat16)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
@@ -201,7 +230,10 @@ def provenance(
     """What the weights file says about where it comes from."""
     elsewhere = ("data", "out", "model", "codec", "pixels", "skeleton", "validation", "hold_back")
     recipe = {name: value for name, value in asdict(config).items() if name not in elsewhere}
-    recipe["init"] = Path(config.init).name
+    for name in ("init", "teacher"):
+        recipe[name] = Path(recipe[name]).name
+    if config.teacher:
+        recipe["teacher_sha256"] = file_sha256(Path(config.teacher))
     samples = state.step * config.batch
     about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
     return {
@@ -324,24 +356,32 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     if config.batch % processes.world:
         what = f"--batch {config.batch} cannot be shared evenly by {processes.world} processes"
         raise InputError(f"{what}; give a multiple of {processes.world}")
+    teacher = None
+    if config.teacher:
+        path = Path(config.teacher)
+        teacher = Teacher.load(path, share=config.teacher_share, student=config.model, device=processes.device)
+        teacher.check(path, skeleton=held.skeleton, codec=config.codec)
     samples = Samples(
         sets,
         config.augment,
-        input_size=config.model.input_size,
+        input_size=config.model.input_size if teacher is None else teacher.detector.input_size,
         batch=config.batch,
         seed=config.seed,
-        pixels=config.pixels,
         share=Share(processes.rank, processes.world),
     )
     total = int(config.epochs * samples.steps_per_epoch) if math.isfinite(config.epochs) else 0
     if total < 1:
         what = f"{len(samples.where)} photos in batches of {config.batch}, {config.epochs} epochs"
         raise DataError(f"{what}: not a single step of training; give more photos or epochs, or a smaller batch")
+    if config.calm:
+        samples.calm_down(AUGMENTATIONS[config.calm], step=round((1 - CALM_PART) * total))
     _make_folders(config)
+    # The sizes never change, so it pays to try which of cuDNN's ways is the quickest for each.
+    torch.backends.cudnn.benchmark = processes.device.type == "cuda"
     state = _new_state(config, processes.device, start=start)
     if resume:
         state.load(config.resume_file)
-    Run(config, state, samples, held, processes, total).train()
+    Run(config, state, samples, held, processes, total, teacher).train()
     processes.leave()
     return config.out
 
@@ -364,6 +404,7 @@ class Run:
     held: PhotoSet
     processes: Processes
     total: int
+    teacher: Teacher | None = None
 
     def train(self) -> None:
         """The loop."""
@@ -382,7 +423,8 @@ class Run:
                 rate = learning_rate(config, state.step, self.total)
                 trim = config.trim if state.step >= config.trim_from * self.total else 0.0
                 waited = time.perf_counter() - asked
-                journal.add(_step(state, network, batch, config=config, rate=rate, trim=trim), waited=waited)
+                loss = _step(state, network, batch, config=config, teacher=self.teacher, rate=rate, trim=trim)
+                journal.add(loss, waited=waited)
                 self._report(journal, bar, rate=rate)
                 bar.update()
                 if self.processes.any(stopping()):

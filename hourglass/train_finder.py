@@ -119,7 +119,10 @@ def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     samples = config.samples(sets, batch=run.batch, seed=run.seed)
     batches, size = VALIDATION
     seen = config.samples([held], batch=size, seed=0) if len(held) else None
-    state = _first_state(config, open_device(run.device))
+    device = open_device(run.device)
+    # A handful of sizes, so it pays to try which of cuDNN's ways is the quickest for each.
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    state = _first_state(config, device)
     if resume:
         state.load(run.resume_file)
     scenes = [seen[number] for number in range(batches)] if seen is not None else []

@@ -39,7 +39,7 @@ def crop(
     rng = np.random.default_rng(seed)
     region = region_of(xy[labelled])
     return augmented_crop(
-        rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=OTHER
+        rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=lambda: OTHER
     )
 
 
@@ -125,7 +125,7 @@ def test_the_inputs_stay_as_they_are():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         region = region_of(xy[labelled])
-        augmented_crop(rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=other)
+        augmented_crop(rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=lambda: other)
     for now, before in ((image, PHOTO), (xy, PERSON), (labelled, EVERY), (other, OTHER)):
         np.testing.assert_array_equal(now, before)
 
@@ -238,7 +238,7 @@ def test_odd_photos(size, other, spread, labels, seed):
     config = AugmentConfig(wide=0.3, close=0.3, blurred=0.5, noisy=0.5, compressed=0.5, occluded=0.5)
     region = region_of(xy[labelled])
     crop, points, kept = augmented_crop(
-        rng, image, xy, labelled, region=region, skeleton=LSP14, size=32, config=config, other=patch
+        rng, image, xy, labelled, region=region, skeleton=LSP14, size=32, config=config, other=lambda: patch
     )
     assert crop.shape == (32, 32, 3)
     assert crop.dtype == np.uint8
@@ -252,7 +252,7 @@ def test_a_sets_own_region_is_what_is_looked_at():
     rng = np.random.default_rng(0)
     region, labelled = Region(210.0, 190.0, 256.0), np.arange(14) >= 8
     _, points, kept = augmented_crop(
-        rng, PHOTO, PERSON, labelled, region=region, skeleton=LSP14, size=SIZE, config=PLAIN, other=OTHER
+        rng, PHOTO, PERSON, labelled, region=region, skeleton=LSP14, size=SIZE, config=PLAIN, other=lambda: OTHER
     )
     expected = region.to_crop(PERSON, SIZE)
     if not np.array_equal(kept, labelled):  # the mirror image

@@ -73,8 +73,9 @@ def test_a_photo_drawn_twice_in_an_epoch_is_augmented_twice(photos):
 
 
 def test_a_batch_is_what_network_and_loss_take(photos):
-    images, xy, labelled = samples(photos)[0]
-    assert images.shape == (4, 3, 32, 32)
+    crops, xy, labelled = samples(photos)[0]
+    assert crops.shape == (4, 32, 32, 3)
+    assert crops.dtype == torch.uint8
     assert xy.shape == (4, 14, 2)
     assert xy.dtype == torch.float32
     assert labelled.shape == (4, 14)
