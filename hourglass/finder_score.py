@@ -45,7 +45,10 @@ class FinderScore:
             self.empty.append(int(alarms))
 
     def summary(self) -> dict[str, Any]:
-        """Percentages: average precision, precision and recall at `SURE`, recall by side; alarms per empty scene."""
+        """Percentages: average precision, precision and recall at `SURE`, recall by side; alarms per empty scene.
+
+        None where there is nothing to count.
+        """
         sides = np.array([side for side, _ in self.people])
         hit = np.array([there for _, there in self.people], bool)
         sure = [right for score, right in self.found if score >= SURE]
@@ -56,12 +59,12 @@ class FinderScore:
                 by_side[f"{low}-{high}" if high < BINS[-1] else f"{low}-"] = 100 * float(hit[chosen].mean())
         return {
             "ap@0.5": 100 * average_precision(self.found, len(self.people)),
-            "precision": 100 * float(np.mean(sure)) if sure else float("nan"),
-            "recall": 100 * float(hit.mean()) if len(hit) else float("nan"),
+            "precision": 100 * float(np.mean(sure)) if sure else None,
+            "recall": 100 * float(hit.mean()) if len(hit) else None,
             "recall_by_side": by_side,
             "people": len(self.people),
             "empty_scenes": len(self.empty),
-            "alarms_per_empty_scene": float(np.mean(self.empty)) if self.empty else float("nan"),
+            "alarms_per_empty_scene": float(np.mean(self.empty)) if self.empty else None,
         }
 
 

@@ -139,10 +139,11 @@ def painted_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     small = max(width // 4, 1), max(height // 4, 1)
     mask = cv2.dilate(mask, np.ones((7, 7), np.uint8))
-    weight = cv2.resize(255 - mask, small, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    free = cv2.resize(mask, small, interpolation=cv2.INTER_AREA) == 0
+    weight = free.astype(np.float32)[..., None]
     weighted = np.concatenate([cv2.resize(image, small, interpolation=cv2.INTER_AREA) * weight, weight], -1)
     total = cv2.blur(weighted, (9, 9)) + 0.02 * cv2.blur(weighted, (max(small) | 1,) * 2)
-    fill = (total[..., :3] / (total[..., 3:] + 1e-6)).clip(0, 255).astype(np.uint8)
+    fill = (total[..., :3] / (total[..., 3:] + 1e-6) + 0.5).clip(0, 255).astype(np.uint8)
     return _blended(cv2.resize(fill, (width, height)), image, mask)
 
 

@@ -108,7 +108,8 @@ def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     Raises DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be written,
     CheckpointError for a resume file that does not fit, PoseError if the loss stops being a number.
     """
-    run = replace(config.run, model=config.run.model.with_joints(config.codec.classes))
+    warm_up = min(config.run.warm_up, config.steps // 10)  # of a short run
+    run = replace(config.run, model=config.run.model.with_joints(config.codec.classes), warm_up=warm_up)
     config = replace(config, run=run)
     check_writable(run.out)
     if run.out.suffix != ".safetensors":
@@ -123,6 +124,7 @@ def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     # A handful of sizes, so it pays to try which of cuDNN's ways is the quickest for each.
     torch.backends.cudnn.benchmark = device.type == "cuda"
     state = _first_state(config, device)
+    state.run["size"] = run.model.input_size
     if resume:
         state.load(run.resume_file)
     scenes = [seen[number] for number in range(batches)] if seen is not None else []
