@@ -29,12 +29,22 @@ SceneBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 class SceneSamples(Dataset[SceneBatch]):
     """Sample number `step` is the batch of that step. All scenes of a batch have one shape, landscape or portrait; its
     longer side is `longer` and its shorter side a multiple of `multiple`; the rest of it that a frame does not
-    fill, below or to the right, is black, as `finder.fitted` leaves it.
+    fill, below or to the right, is black, as `finder.fitted` leaves it. People whose region's side is less than
+    `smallest` are neither to be found nor not.
     """
 
     def __init__(
-        self, sets: list[PhotoSet], config: SceneConfig, *, longer: int, multiple: int, batch: int, seed: int
+        self,
+        sets: list[PhotoSet],
+        config: SceneConfig,
+        *,
+        longer: int,
+        multiple: int,
+        smallest: float,
+        batch: int,
+        seed: int,
     ) -> None:
+        self.smallest = smallest
         self.sets = [photos.to_skeleton(LSP14) for photos in sets]
         self.config, self.longer, self.multiple, self.size, self.seed = config, longer, multiple, batch, seed
         rows = [(photos, np.flatnonzero(photos.labelled.sum(1) >= FEWEST_LABELS)) for photos in self.sets]
@@ -61,7 +71,7 @@ class SceneSamples(Dataset[SceneBatch]):
         scene = Composer(rng, (width, height), models, config=self.config).scene()
         canvas = np.zeros((*shape, 3), np.uint8)
         canvas[:height, :width] = scene.image
-        return replace(scene, image=canvas)
+        return replace(scene, image=canvas, labelled=scene.labelled & (scene.people[:, 2] >= self.smallest))
 
     def _draw(self, rng: np.random.Generator) -> Model:
         """A photo by the weights of the sets; another one if it cannot be read."""

@@ -50,7 +50,16 @@ class FinderTraining:
         """Scenes of the size that the network is trained on."""
         model = self.run.model
         multiple = STRIDE * 2 ** (len(model.widths) - 1)
-        return SceneSamples(sets, self.scenes, longer=model.input_size, multiple=multiple, batch=batch, seed=seed)
+        smallest = self.codec.smallest * self.codec.ratio**-0.5
+        return SceneSamples(
+            sets,
+            self.scenes,
+            longer=model.input_size,
+            multiple=multiple,
+            smallest=smallest,
+            batch=batch,
+            seed=seed,
+        )
 
 
 def _first_state(config: FinderTraining, device: torch.device) -> State:

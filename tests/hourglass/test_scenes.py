@@ -125,7 +125,7 @@ def photos(tmp_path_factory):
 
 
 def samples(photos, **changes):
-    wanted = {"longer": 128, "multiple": 32, "batch": 3, "seed": 4, **changes}
+    wanted = {"longer": 128, "multiple": 32, "smallest": 10.0, "batch": 3, "seed": 4, **changes}
     return SceneSamples([photos], SceneConfig(), **wanted)
 
 
@@ -157,6 +157,16 @@ def test_scenes_are_of_all_shapes_and_black_beside_the_frame(photos):
         narrower += int((images.flatten(1, 1)[:, -1].flatten(1) == 0).all(1).sum())
     assert shapes == {(64, 128), (96, 128), (128, 128), (128, 64), (128, 96)} or len(shapes) >= 4
     assert narrower
+
+
+def test_who_is_too_small_is_ignored(photos):
+    _, people, labelled, ignored = samples(photos, smallest=40.0, batch=20)[0]
+    assert labelled.any()
+    assert ignored.any()
+    assert (people[labelled][:, 2] >= 40).all()
+    loose = samples(photos, smallest=0.0, batch=20)[0]
+    assert torch.equal(loose[2] | loose[3], labelled | ignored)
+    assert (loose[1][loose[2] & ignored][:, 2] < 40).all()
 
 
 def test_scenes_of_different_people_share_a_batch():
