@@ -7,8 +7,10 @@ or loading workers, and however often it was stopped.
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import cv2
@@ -146,8 +148,11 @@ class Samples(Dataset[Batch]):
             self.room -= image.nbytes
         return image
 
-    def from_step(self, first: int, end: int, *, workers: int, pin: bool) -> Iterator[Batch]:
-        """The batches of steps `first` to `end`, drawn ahead by so many worker processes (0: by this one)."""
+    def from_step(self, first: int, end: int, *, workers: int, pin: bool) -> Generator[Batch, None, None]:
+        """The batches of steps `first` to `end`, drawn ahead by so many worker processes (0: by this one).
+
+        A generator, to be closed when it is not used up: that ends the workers, which heed no signal.
+        """
         if workers:
             self.room //= workers  # each keeps photos of its own
         loader = DataLoader(
@@ -158,14 +163,22 @@ class Samples(Dataset[Batch]):
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
             worker_init_fn=_prepare_worker if workers else None,
-            # A forked process can wait for ever for a thread of OpenCV's that did not come along.
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=_worker_context() if workers else None,
         )
-        return iter(loader)
+        yield from loader
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker is sent: everything but the photos read so far."""
         return {**self.__dict__, "images": {}}
+
+
+def _worker_context() -> BaseContext:
+    """Workers come from a server that has imported all they need: each on its own would take seconds, one after the
+    other. A fork of this process itself could wait for ever for a thread of OpenCV's that did not come along.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _prepare_worker(_worker: int) -> None:

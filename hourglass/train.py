@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -416,7 +416,7 @@ class Run:
         if first and self._validates():  # stopped before that was done, or the run was made shorter
             journal.validated(state.step, self._validate())
         bar = tqdm(total=self.total, initial=state.step, unit="step", disable=not first, dynamic_ncols=True)
-        with bar, journal, stoppable() as stopping:
+        with bar, journal, closing(batches), stoppable() as stopping:
             while state.step < self.total:
                 asked = time.perf_counter()
                 batch = next(batches)
