@@ -1,7 +1,7 @@
 """Batches of composed scenes for the finder. A batch follows from (seed, step) alone, however it is loaded."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass.photos import PhotoSet
-from hourglass.samples import _kept_bytes, _prepare_worker
+from hourglass.samples import _kept_bytes, _prepare_worker, _worker_context
 from hourglass.scenes import Composer, Model, Scene, SceneConfig
 from pipeline.errors import DataError
 from pipeline.skeleton import LSP14
@@ -96,8 +96,11 @@ class SceneSamples(Dataset[SceneBatch]):
             self.room -= model.image.nbytes + model.mask.nbytes
         return model
 
-    def from_step(self, first: int, end: int, *, workers: int, pin: bool) -> Iterator[SceneBatch]:
-        """The batches of steps `first` to `end`, drawn ahead by so many worker processes (0: by this one)."""
+    def from_step(self, first: int, end: int, *, workers: int, pin: bool) -> Generator[SceneBatch, None, None]:
+        """The batches of steps `first` to `end`, drawn ahead by so many worker processes (0: by this one).
+
+        A generator, to be closed when it is not used up, as that of `hourglass.samples`.
+        """
         if workers:
             self.room //= workers  # each keeps photos of its own
         loader = DataLoader(
@@ -108,9 +111,9 @@ class SceneSamples(Dataset[SceneBatch]):
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
             worker_init_fn=_prepare_worker if workers else None,
-            multiprocessing_context="spawn" if workers else None,  # see hourglass.samples
+            multiprocessing_context=_worker_context() if workers else None,
         )
-        return iter(loader)
+        yield from loader
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker is sent: everything but the photos read so far."""

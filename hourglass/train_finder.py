@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ class _Run:
             self._validate()
         bar = tqdm(total=config.steps, initial=state.step, unit="step", dynamic_ncols=True)
         self.since = time.perf_counter()
-        with bar, stoppable() as stopping:
+        with bar, closing(batches), stoppable() as stopping:
             while state.step < config.steps:
                 asked = time.perf_counter()
                 batch = next(batches)
