@@ -8,7 +8,7 @@ it to. pipeline/view.html is the page without a clip; its marks are filled with
     the clip     its frames as H.264, MOST_PIXELS on the longer side, without sound, in base64; nothing without a clip
 
 Each frame of the page's clip is shown at its own time, so that the page knows by the time which frame it shows.
-Ten seconds of a usual clip take 0.5 to 2 MB, and its poses 0.1 MB a person.
+Ten seconds of a usual clip take 0.5 to 2 MB, and the poses of a person 0.2 MB.
 """
 
 import base64

@@ -370,10 +370,10 @@ def test_it_plays_by_the_clips_own_times(opened, tmp_path):
     page.wait("document.documentElement.dataset.playing === 'no'")
     assert frame(page) == 23
     seen = page.run("return seen")
-    assert len(seen) > 8  # a busy machine leaves some out
+    assert len(seen) > 4  # a busy machine leaves some out
     starts, ends = np.array(TICKS) / 100, np.array([*TICKS[1:], 216]) / 100
     for number, time_s in seen[1:]:
-        assert starts[number] - 0.15 < time_s < ends[number] + 0.15, seen
+        assert starts[number] - 0.3 < time_s < ends[number] + 0.3, seen  # by number / fps it would be a second
 
 
 @needs_browser
