@@ -17,6 +17,7 @@ from pipeline import posestore
 from pipeline.clean import CleanTrack2D
 from pipeline.errors import DataError, InputError
 from pipeline.export import check_export, export
+from pipeline.export_view import Footage
 from pipeline.focal import focal_length
 from pipeline.people import ClipPoses
 from pipeline.place import CAMERA_UP
@@ -80,18 +81,18 @@ class LoadedLifter:
 # Drawing again
 
 
-def process_render(file: Path, video: Path, output: Path) -> Summary:
+def process_render(file: Path, video: Path, output: Path | None, *, exports: Sequence[Path] = ()) -> Summary:
     """The whole of `posecli render`: poses that `file` (.h5) holds over the clip that they were found in.
 
     Raises InputError or DataError if one of them cannot be read, InputError if the clip has another size or number of
-    frames than the poses, OutputError if the output cannot be written.
+    frames than the poses, OutputError if an output cannot be written.
     """
-    check_output(output, video)
+    _check_outputs(output, video, exports)
     started = time.perf_counter()
     poses = posestore.read(file)
     check_size(video, poses, file)
-    _draw(video, output, poses, file=file)
-    return Summary.of(poses, seconds=time.perf_counter() - started, written=[output])
+    written = _write(output, video, poses, exports=exports, file=file)
+    return Summary.of(poses, seconds=time.perf_counter() - started, written=written)
 
 
 def check_size(video: Path, poses: ClipPoses, file: Path) -> None:
@@ -114,6 +115,28 @@ def matching_frames(video: Path, poses: ClipPoses, file: Path) -> Iterator[Frame
         raise InputError(f"{video}: {counts}; give the clip that they were found in")
 
 
+def _check_outputs(output: Path | None, video: Path | None, exports: Sequence[Path]) -> None:
+    """Raise, before the slow part, what writing them would."""
+    if output is not None:
+        check_output(output, video)
+    for path in exports:
+        check_export(path)
+
+
+def _write(
+    output: Path | None, video: Path | None, poses: ClipPoses, *, exports: Sequence[Path], file: Path
+) -> list[Path]:
+    """Draw the poses of `file` over the video and export them; the files that were written."""
+    written = []
+    if output is not None and video is not None:
+        _draw(video, output, poses, file=file)
+        written.append(output)
+    for path in exports:
+        footage = None if video is None else Footage(probe(video), matching_frames(video, poses, file))
+        written += export(path, poses, footage=footage)
+    return written
+
+
 def _draw(video: Path, output: Path, poses: ClipPoses, *, file: Path) -> None:
     with tqdm(total=poses.frames, unit="frame", desc="draw", leave=False, dynamic_ncols=True) as bar:
         draw_video(video, output, poses, frames=matching_frames(video, poses, file), bar=bar)
@@ -128,10 +151,7 @@ def check_lift(brought: Brought, output: Path | None, *, exports: Sequence[Path]
     Raises InputError for a video that cannot be read or an option out of range, OutputError for an output that cannot
     be written.
     """
-    if output is not None:
-        check_output(output, brought.video)
-    for path in exports:
-        check_export(path)
+    _check_outputs(output, brought.video, exports)
     size = brought.size or (1, 1)
     if brought.video is not None:
         info = probe(brought.video)
@@ -148,11 +168,7 @@ def process_lift(
     check_lift(brought, output, exports=exports, wishes=wishes)
     started = time.perf_counter()
     poses, shakes = lift_brought(brought, loaded, wishes=wishes)
-    written = []
-    if output is not None and brought.video is not None:
-        _draw(brought.video, output, poses, file=brought.file)
-        written.append(output)
-    written += [file for path in exports for file in export(path, poses)]
+    written = _write(output, brought.video, poses, exports=exports, file=brought.file)
     return replace(Summary.of(poses, seconds=time.perf_counter() - started, written=written), jitter_px=shakes)
 
 

@@ -34,7 +34,9 @@ Fov = Annotated[float | None, typer.Option(help="the camera's horizontal field o
 Exports = Annotated[
     list[Path] | None,
     typer.Option(
-        "--export", help="also hand over the poses, FILE.h5, .json, .csv, .npz, .bvh, .trc or .c3d; repeatable"
+        "--export",
+        help="also hand over the poses, FILE.h5, .json, .csv, .npz, .bvh, .trc or .c3d, or a page to look at, .html; "
+        "repeatable",
     ),
 ]
 Smooth = Annotated[str, typer.Option(help="off, light or strong")]
@@ -114,12 +116,14 @@ def render(
         Path, typer.Argument(metavar="POSES.h5", help="what video or lift handed over", show_default=False)
     ],
     clip: Annotated[Path, typer.Option("--video", help="the clip that they were found in", show_default=False)],
-    out: Out,
+    out: Annotated[Path | None, typer.Option(help="the video to write")] = None,
+    export: Exports = None,
 ) -> None:
-    """Draw stored poses over their clip again, without finding anything anew."""
+    """Draw stored poses over their clip again, without finding anything anew; a video, files, or both."""
     from pipeline.bring import process_render
 
-    print(process_render(poses, clip, out))
+    _check_something_to_write(out, export)
+    print(process_render(poses, clip, out, exports=tuple(export or ())))
 
 
 @app.command()
@@ -149,8 +153,7 @@ def lift(
     _check_smooth(smooth)
     if layout not in FORMATS:
         raise typer.BadParameter(f"{layout!r}: give one of {', '.join(FORMATS)}", param_hint="--format")
-    if out is None and not export:
-        raise typer.BadParameter("nothing to write; give --out, --export or both", param_hint="--out")
+    _check_something_to_write(out, export)
     if out is not None and clip is None:
         raise typer.BadParameter("give --video too, the clip to draw on", param_hint="--out")
     told = clip is not None or layout == STORED  # by the file itself
@@ -164,6 +167,12 @@ def lift(
     share_processor()
     loaded = LoadedLifter.load(lifter, open_device(device))
     print(process_lift(brought, out, loaded, exports=exports, wishes=wishes))
+
+
+def _check_something_to_write(out: Path | None, export: list[Path] | None) -> None:
+    """A usage error if there is nothing."""
+    if out is None and not export:
+        raise typer.BadParameter("nothing to write; give --out, --export or both", param_hint="--out")
 
 
 def _check_smooth(smooth: str) -> None:

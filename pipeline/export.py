@@ -7,6 +7,7 @@
     .bvh    moving skeleton for animation, a file for each person  pipeline.export_bvh
     .trc    markers for OpenSim, a file for each person            pipeline.export_trc
     .c3d    points for motion capture software, likewise           pipeline.export_c3d
+    .html   a page to look at, with the clip itself in it          pipeline.export_view
 
 Shapes, units and axes are those of `pipeline.people` where nothing else is said.
 """
@@ -20,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import export_bvh, export_c3d, export_trc, posestore
+from pipeline import export_bvh, export_c3d, export_trc, export_view, posestore
 from pipeline.atomic import check_writable, write_whole
 from pipeline.errors import InputError
+from pipeline.export_view import Footage
 from pipeline.people import ClipPoses, Person
 from pipeline.skeleton import H36M17, Skeleton
 
@@ -32,15 +34,19 @@ DECIMALS = 3  # of millimetres, pixels and scores in text files
 TIME_DECIMALS = 6  # of seconds
 
 
-def export(path: Path, clip: ClipPoses) -> tuple[Path, ...]:
+def export(path: Path, clip: ClipPoses, *, footage: Footage | None = None) -> tuple[Path, ...]:
     """Write the poses in the format that the file's ending names, and return the files that were written.
 
     Formats of one person put the first one into `path` and the others beside it, with their id: walk.bvh, walk_2.bvh.
+    A format that shows the clip takes its pixels from `footage`, or goes without; others leave that unread.
 
     Raises InputError if the ending is not known, or there is nobody and the format needs someone; OutputError if a
-    file cannot be written.
+    file cannot be written; what the frames of `footage` raise.
     """
-    return _writer(path)(path, clip)
+    writer = _writer(path)
+    if writer is export_view.write:
+        return export_view.write(path, clip, footage)
+    return writer(path, clip)
 
 
 def check_export(path: Path) -> None:
@@ -174,6 +180,7 @@ WRITERS: dict[str, Callable[[Path, ClipPoses], tuple[Path, ...]]] = {
     ".bvh": export_bvh.write,
     ".trc": export_trc.write,
     ".c3d": export_c3d.write,
+    ".html": export_view.write,
 }
 
 

@@ -5,7 +5,7 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -22,6 +22,7 @@ from pipeline.camera import Intrinsics
 from pipeline.clean import SMOOTHING, CleanTrack2D, clean, jitter, parts, smooth
 from pipeline.crop import Region
 from pipeline.export import check_export, export
+from pipeline.export_view import Footage
 from pipeline.focal import focal_length, photo_equivalent, video_equivalent
 from pipeline.image import read_image, write_image
 from pipeline.people import ClipPoses, Person
@@ -303,11 +304,20 @@ def process_video(
         poses = clip_poses([found], wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
-        # No further than the first reading went: how a damaged clip ends has been said by then.
-        draw_video(source, output, poses, frames=islice(read_frames(source, salvage=True), poses.frames), bar=bar)
-    written = [output, *(file for path in exports for file in export(path, poses))]
+        draw_video(source, output, poses, frames=_frames_of(source, poses), bar=bar)
+    written = [output]
+    for path in exports:
+        written += export(path, poses, footage=Footage(info, _frames_of(source, poses)))
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
     return replace(summary, jitter_px=found.jitter_px)
+
+
+def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
+    """The frames of a clip whose poses were just found.
+
+    No further than the first reading went: how a damaged clip ends has been said by then.
+    """
+    return islice(read_frames(source, salvage=True), poses.frames)
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,11 +130,18 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: Path | str, size: tuple[int, int], *, info: VideoInfo, source: Path | str | None = None
+        self,
+        path: Path | str,
+        size: tuple[int, int],
+        *,
+        info: VideoInfo,
+        source: Path | str | None = None,
+        quality: Mapping[str, str] = QUALITY,
     ) -> None:
         """Images will have `size` (width, height) and times on the ticks of `info`, the clip that they are made from.
 
-        The sound is taken from `source`, if given. Raises OutputError like `check_output`.
+        The sound is taken from `source`, if given; `quality` are options of x264. Raises OutputError like
+        `check_output`.
         """
         check_output(path, source)
         self._path = Path(path)
@@ -142,6 +149,7 @@ class VideoWriter:
         self._size = size
         self._time_base = info.time_base if info.time_base.denominator <= MAX_TICKS_PER_S else FINE_TIME_BASE
         self._rate = info.rate
+        self._quality = dict(quality)
         self._last_tick = -1
         self._scaler = VideoReformatter()
 
@@ -191,7 +199,7 @@ class VideoWriter:
 
     def _add_pictures(self) -> VideoStream:
         width, height = (side + side % 2 for side in self._size)
-        stream = self._container.add_stream("libx264", rate=self._rate, options=dict(QUALITY))
+        stream = self._container.add_stream("libx264", rate=self._rate, options=self._quality)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base = stream.time_base = self._time_base

@@ -17,7 +17,7 @@ from pipeline.people import ClipPoses
 from pipeline.skeleton import H36M17, MPII16
 from tests.pipeline.posed import clip, even, two_people, walk
 
-FOR_EVERYBODY = {".h5", ".json", ".csv", ".npz"}
+FOR_EVERYBODY = {".h5", ".json", ".csv", ".npz", ".html"}
 SCHEMA = json.loads(files("assets").joinpath("poses.schema.json").read_text())
 
 

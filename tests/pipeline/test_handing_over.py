@@ -87,7 +87,7 @@ def pelvis_depth(poses: ClipPoses) -> float:
 
 def test_all_files_of_one_run(poses_of, clip, tmp_path):
     files = [tmp_path / f"p{ending}" for ending in WRITERS]
-    assert len(files) == 7
+    assert len(files) == 8
     poses = poses_of(*(word for file in files for word in ("--export", file)))
     assert all(file.stat().st_size > 1000 for file in files)
     assert poses.source == clip.name
