@@ -40,7 +40,8 @@ class Share:
     world: int = 1
 
 
-def _kept_bytes() -> int:
+def kept_bytes_here() -> int:
+    """What decoded photos may take of this machine's memory."""
     return int(KEPT_PART * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
@@ -67,7 +68,7 @@ class Samples(Dataset[Batch]):
         self.where = [(photos, int(row)) for photos, usable in rows for row in usable]
         self.weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
         self.images: dict[int, np.ndarray | None] = {}
-        self.room = (_kept_bytes() if kept_bytes is None else kept_bytes) // self.share.world
+        self.room = (kept_bytes_here() if kept_bytes is None else kept_bytes) // self.share.world
 
     @property
     def per_epoch(self) -> int:
@@ -162,8 +163,8 @@ class Samples(Dataset[Batch]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
-            worker_init_fn=_prepare_worker if workers else None,
-            multiprocessing_context=_worker_context() if workers else None,
+            worker_init_fn=prepare_worker if workers else None,
+            multiprocessing_context=worker_context() if workers else None,
         )
         yield from loader
 
@@ -172,7 +173,7 @@ class Samples(Dataset[Batch]):
         return {**self.__dict__, "images": {}}
 
 
-def _worker_context() -> BaseContext:
+def worker_context() -> BaseContext:
     """Workers come from a server that has imported all they need: each on its own would take seconds, one after the
     other. A fork of this process itself could wait for ever for a thread of OpenCV's that did not come along.
     """
@@ -181,7 +182,7 @@ def _worker_context() -> BaseContext:
     return context
 
 
-def _prepare_worker(_worker: int) -> None:
+def prepare_worker(_worker: int) -> None:
     """OpenCV's threads would fight the other workers for the processor; and a signal to the whole group is for the
     training process, which still needs this one's samples for its last step.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass.photos import PhotoSet
-from hourglass.samples import _kept_bytes, _prepare_worker, _worker_context
+from hourglass.samples import kept_bytes_here, prepare_worker, worker_context
 from hourglass.scenes import Composer, Model, Scene, SceneConfig
 from pipeline.errors import DataError
 from pipeline.skeleton import LSP14
@@ -55,7 +55,7 @@ class SceneSamples(Dataset[SceneBatch]):
         weights = np.concatenate([np.full(len(usable), photos.weight) for photos, usable in rows])
         self.ends = np.cumsum(weights / weights.sum())
         self.models: dict[int, Model | None] = {}
-        self.room = _kept_bytes()
+        self.room = kept_bytes_here()
 
     def __getitem__(self, step: int) -> SceneBatch:
         rng = np.random.default_rng((self.seed, step))
@@ -110,8 +110,8 @@ class SceneSamples(Dataset[SceneBatch]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
-            worker_init_fn=_prepare_worker if workers else None,
-            multiprocessing_context=_worker_context() if workers else None,
+            worker_init_fn=prepare_worker if workers else None,
+            multiprocessing_context=worker_context() if workers else None,
         )
         yield from loader
 

@@ -96,7 +96,8 @@ def _optimiser(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(model.parameters(), lr=rate, weight_decay=decay)
 
 
-def _new_state(config: TrainConfig, device: torch.device, *, start: Detector | None = None) -> State:
+def new_state(config: TrainConfig, device: torch.device, *, start: Detector | None = None) -> State:
+    """The state before the first step: from a random start by the seed, or a detector's weights."""
     torch.manual_seed(config.seed)
     model, average = StackedHourglass(config.model), StackedHourglass(config.model)
     if start is not None:
@@ -109,7 +110,8 @@ def _new_state(config: TrainConfig, device: torch.device, *, start: Detector | N
 
 
 @torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
+def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
+    """Move the moving average of weights towards the network's, and its other values to them."""
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], 1 - decay)
@@ -176,7 +178,7 @@ def _step(
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
     state.optimiser.step()
     # A young average follows quickly, or the random start would stay in it for long.
-    _update_average(state.average, state.model, decay=min(config.ema, (1 + state.step) / (10 + state.step)))
+    update_average(state.average, state.model, decay=min(config.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
     return _over_processes(loss.detach())
 
@@ -378,7 +380,7 @@ def train_hourglass(config: TrainConfig, *, resume: bool = False) -> Path:
     _make_folders(config)
     # The sizes never change, so it pays to try which of cuDNN's ways is the quickest for each.
     torch.backends.cudnn.benchmark = processes.device.type == "cuda"
-    state = _new_state(config, processes.device, start=start)
+    state = new_state(config, processes.device, start=start)
     if resume:
         state.load(config.resume_file)
     Run(config, state, samples, held, processes, total, teacher).train()

@@ -16,14 +16,14 @@ from hourglass.data import PhotoSet, fingerprint
 from hourglass.finder import Finder, FinderCodec, save_finder
 from hourglass.finder_score import score_finder
 from hourglass.model import STRIDE, HourglassConfig
-from hourglass.predict import to_input
+from hourglass.predict import Detector, to_input
 from hourglass.recipe import TrainConfig, learning_rate
 from hourglass.scene_samples import SceneBatch, SceneSamples
 from hourglass.scenes import SceneConfig
-from hourglass.train import State, _new_state, _update_average, load_sets, stoppable
+from hourglass.train import State, load_sets, new_state, stoppable, update_average
 from pipeline.atomic import check_writable
 from pipeline.device import open_device, trains_in_bfloat16
-from pipeline.errors import OutputError, PoseError
+from pipeline.errors import CheckpointError, OutputError, PoseError
 from pipeline.jsonl import add_line, cut_lines
 from pipeline.skeleton import LSP14
 
@@ -63,13 +63,24 @@ class FinderTraining:
         )
 
 
-def _first_state(config: FinderTraining, device: torch.device) -> State:
-    state = _new_state(config.run, device)
+def _first_state(config: FinderTraining, device: torch.device, *, start: Detector | None) -> State:
+    """A random start, or one from all of a detector's weights but those of its joints' maps."""
+    state = new_state(config.run, device)
     for network in (state.model, state.average):
+        if start is not None:
+            shared = {name: value for name, value in start.model.state_dict().items() if not name.startswith("scores.")}
+            network.load_state_dict(shared, strict=False)
         bias = network.scores[-1].bias
         assert isinstance(bias, nn.Parameter)
         nn.init.constant_(bias, SURE_START)
     return state
+
+
+def _continued(run: TrainConfig, start: Detector) -> TrainConfig:
+    """The run with the network and the pixels of the detector it starts from, for frames of the run's size."""
+    if start.model.config.stacks != 1:
+        raise CheckpointError(f"{run.init}: has {start.model.config.stacks} stacks; start a finder from one of 1 stack")
+    return replace(run, model=replace(start.model.config, input_size=run.model.input_size), pixels=start.pixels)
 
 
 def _step(state: State, batch: SceneBatch, *, config: FinderTraining, rate: float) -> Tensor:
@@ -88,7 +99,7 @@ def _step(state: State, batch: SceneBatch, *, config: FinderTraining, rate: floa
     loss.backward()
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
     state.optimiser.step()
-    _update_average(state.average, state.model, decay=min(run.ema, (1 + state.step) / (10 + state.step)))
+    update_average(state.average, state.model, decay=min(run.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
     return loss.detach()
 
@@ -101,9 +112,10 @@ def _validate(
     score = score_finder(finder, scenes) if scenes else None
     about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
     kept = ("batch", "optimiser", "rate", "weight_decay", "warm_up", "cool_down", "ema", "seed", "precision")
+    recipe = {name: getattr(config.run, name) for name in kept}
     told = {
         "data": about,
-        "recipe": {name: getattr(config.run, name) for name in kept} | {"scenes": asdict(config.scenes)},
+        "recipe": {**recipe, "init": Path(config.run.init).name, "scenes": asdict(config.scenes)},
         "steps": state.step,
         "validation": {"kind": held.name, "photos": len(held), "sha256": fingerprint(held), "score": score},
         "torch": torch.__version__,
@@ -115,11 +127,15 @@ def _validate(
 def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     """Train a finder and return the path of its weights. Ctrl-C saves the state first.
 
-    Raises DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be written,
-    CheckpointError for a resume file that does not fit, PoseError if the loss stops being a number.
+    `config.run.init` is a detector of one stack, whose network the finder then has and starts from. Raises
+    DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be written,
+    CheckpointError for a resume file or a detector to start from that does not fit, PoseError if the loss stops being a
+    number.
     """
     warm_up = min(config.run.warm_up, config.steps // 10)  # of a short run
-    run = replace(config.run, model=config.run.model.with_joints(config.codec.classes), warm_up=warm_up)
+    start = Detector.load(Path(config.run.init), torch.device("cpu")) if config.run.init else None
+    run = config.run if start is None else _continued(config.run, start)
+    run = replace(run, model=run.model.with_joints(config.codec.classes), warm_up=warm_up)
     config = replace(config, run=run)
     check_writable(run.out)
     if run.out.suffix != ".safetensors":
@@ -133,7 +149,7 @@ def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     device = open_device(run.device)
     # A handful of sizes, so it pays to try which of cuDNN's ways is the quickest for each.
     torch.backends.cudnn.benchmark = device.type == "cuda"
-    state = _first_state(config, device)
+    state = _first_state(config, device, start=start)
     state.run["size"] = run.model.input_size
     if resume:
         state.load(run.resume_file)

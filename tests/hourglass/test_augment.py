@@ -125,7 +125,8 @@ def test_the_inputs_stay_as_they_are():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         region = region_of(xy[labelled])
-        augmented_crop(rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, other=lambda: other)
+        occluder = {"other": lambda: other}
+        augmented_crop(rng, image, xy, labelled, region=region, skeleton=LSP14, size=SIZE, config=config, **occluder)
     for now, before in ((image, PHOTO), (xy, PERSON), (labelled, EVERY), (other, OTHER)):
         np.testing.assert_array_equal(now, before)
 

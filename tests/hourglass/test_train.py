@@ -224,7 +224,7 @@ def test_an_error_without_words_is_named(tiny, monkeypatch):
 def test_a_full_disk_keeps_the_old_resume_file(tiny):
     train_hourglass(replace(tiny, epochs=1))
     before = tiny.resume_file.read_bytes()
-    state = train._new_state(replace(tiny, model=tiny.model.with_joints(14)), torch.device("cpu"))
+    state = train.new_state(replace(tiny, model=tiny.model.with_joints(14)), torch.device("cpu"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
@@ -252,7 +252,7 @@ def test_learning_rate_without_warm_up_or_cool_down(tiny):
 def test_the_rate_reaches_the_optimiser(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(train, "learning_rate", lambda _config, step, _total: 1e-3 * (step + 1))
-    monkeypatch.setattr(train, "_update_average", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(train, "update_average", lambda *_args, **_kwargs: None)
     real = torch.optim.AdamW.step
 
     def spy(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
@@ -271,7 +271,7 @@ def test_the_average_of_weights_by_hand():
         new.weight.fill_(2.0)
         new.running_mean.fill_(8.0)
         new.num_batches_tracked.fill_(7)
-    train._update_average(kept, new, decay=0.75)
+    train.update_average(kept, new, decay=0.75)
     assert kept.weight.tolist() == [1.25, 1.25]
     assert kept.running_mean.tolist() == [2.0, 2.0]
     assert kept.num_batches_tracked.item() == 7
