@@ -1,126 +1,270 @@
-"""Where the person is: found anywhere in the frame, then followed from one frame to the next.
+"""Where people are: found anywhere in the frame, then followed from one frame to the next, each under a number.
 
-To find someone, the detector looks at squares of several sizes all over the frame; the joint scores say which of
-them hold a person, and the best are looked at again, centred, until the region settles. To follow, the region comes
-from the last keypoints. When the scores fall, the person is looked for again.
+The finder says where people may be; a look of the detector tells who is there. To follow someone, the region comes from
+the last keypoints. Someone who is lost, behind another person or out of sight, keeps the number for a while and gets it
+back when found near where he or she must be by then, in the same clothes. A new scene starts anew.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.crop import Region, region_of
+from hourglass.finder import Found, overlaps
+from pipeline.appearance import blended, colour_distance, colours
+from pipeline.crop import Region
+from pipeline.cuts import CutDetector
 from pipeline.poses import Track2D
+from pipeline.sighting import Sighting, likeness
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 
 # regions of a frame (H, W, 3) -> joints (N, J, 2) in frame pixels, scores (N, J)
 FindJoints = Callable[[np.ndarray, Sequence[Region]], tuple[np.ndarray, np.ndarray]]
+# frame (H, W, 3) -> people, the surest first
+FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """When someone counts as found, and how hard to look."""
+    """When someone counts as found, how hard to look, and who is who."""
 
+    people: int = 1  # followed at a time at most: the most prominent
     found: float = 0.4  # mean score of the limb joints from which on someone is there
     kept: float = 0.28  # mean score down to which someone who is being followed still is
-    joint: float = 0.15  # score from which on a joint takes part in placing the region
-    search_every: int = 3  # frames between searches while nobody is there
-    window_scales: tuple[float, ...] = (1.0, 0.7, 0.45)  # sides of search squares over the frame's shorter side
-    candidates: int = 4  # best squares of a search that are looked at again
-    prominent: int = 2  # and squares in which someone is both clear and large
+    likely: float = 0.3  # score of the finder from which on a place is looked at
+    search_every: int = 3  # frames between searches while someone is missing
+    survey_s: float = 0.5  # seconds between searches while nobody is
+    candidates: int = 4  # places looked at in a search, beside those of the lost
     settle: int = 2  # looks that move a candidate's region onto the person
-    shrink: float = 0.85  # the region's side falls at most by this factor from frame to frame
+    shrink: float = 0.85  # a region's side falls at most by this factor from frame to frame
+    same: float = 0.45  # likeness of two sightings from which on they are of one person
+    forgotten_s: float = 3.0  # after so long someone who was lost is somebody else when found
+    reach: float = 0.6  # how far from the expected place someone lost may be found, in sides of the region,
+    reach_per_s: float = 0.8  # and how much further for every second
+    other_colours: float = 24.0  # distance of colours from which on it is somebody else
+    doubted: int = 2  # surveys in a row that do not find someone who is hardly seen, until he or she counts as lost
+    outshines: float = 1.35  # how much more prominent somebody else must be to be followed instead
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """One person in one frame: joints (J, 2) in frame pixels and scores (J,)."""
+@dataclass
+class _Person:
+    """Someone who is followed, or was until `time_s`."""
 
-    xy: np.ndarray
-    score: np.ndarray
+    id: int
+    sighting: Sighting
+    region: Region  # to be looked at next
+    time_s: float  # of the last sighting
+    colours: np.ndarray
+    prominence: float  # of late
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))  # of the region's centre, pixels per second
+    lost: bool = False
+    doubts: int = 0
 
-
-def search_windows(width: int, height: int, scales: Sequence[float]) -> list[Region]:
-    """Squares that cover a frame: the whole of it, and each scale's squares with half of each side in common."""
-    windows = [Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))]
-    for scale in scales:
-        side = scale * min(width, height)
-        windows += [Region(x, y, side) for y in _centres(height, side) for x in _centres(width, side)]
-    return windows
-
-
-def _centres(length: int, side: float) -> np.ndarray:
-    """Centres of squares along one side of the frame, half a square apart and within it."""
-    if side >= length:
-        return np.array([(length - 1) / 2])
-    count = int(np.ceil((length - side) / (side / 2))) + 1
-    return np.linspace(side / 2, length - side / 2, count) - 0.5
+    def expected(self, time_s: float) -> Sighting:
+        """The last sighting moved to where the person must be by now."""
+        return self.sighting.moved(self.velocity * (time_s - self.time_s))
 
 
 class Tracker:
-    """Finds and follows the most prominent person, frame by frame."""
+    """Finds and follows the most prominent people, frame by frame."""
 
-    def __init__(self, find_joints: FindJoints, skeleton: Skeleton, options: TrackOptions = TrackOptions()) -> None:
-        self._find_joints = find_joints
+    def __init__(
+        self,
+        find_joints: FindJoints,
+        find_people: FindPeople,
+        skeleton: Skeleton,
+        options: TrackOptions = TrackOptions(),
+    ) -> None:
+        self._find_joints, self._find_people, self._skeleton = find_joints, find_people, skeleton
         self._limbs = skeleton.indices(LIMB_JOINTS)
         self._options = options
-        self._region: Region | None = None
+        self._cuts = CutDetector()
+        self._people: list[_Person] = []
+        self._numbers = 0  # given so far
         self._wait = 0  # frames until the next search
+        self._surveyed = -np.inf  # when the finder was last asked, s
 
-    def update(self, image: np.ndarray) -> Sighting | None:
-        """The person in the next frame (H, W, 3) uint8 BGR, or None if nobody is seen."""
-        sighting = self._look(image, [self._region])[0] if self._region else None
-        if sighting is not None and self._presence(sighting) >= self._options.kept:
-            self._region = self._next_region(sighting)
-            return sighting
-        sighting = self._search(image)
-        self._region = None if sighting is None else self._region_around(sighting)
-        return sighting
+    def update(self, image: np.ndarray, time_s: float) -> dict[int, Sighting]:
+        """The people in the next frame (H, W, 3) uint8 BGR, at that time in seconds, by their numbers."""
+        if self._cuts.update(image):
+            self._people, self._wait = [], 0
+        self._follow(image, time_s)
+        self._wait -= 1
+        if self._search_is_due(time_s):
+            self._search(image, time_s)
+        self._let_go(time_s)
+        return {person.id: person.sighting for person in self._followed}
+
+    @property
+    def _followed(self) -> list[_Person]:
+        return [person for person in self._people if not person.lost]
+
+    # Following
+
+    def _follow(self, image: np.ndarray, time_s: float) -> None:
+        """Look at everyone where he or she was, and mark as lost who is not there any more."""
+        followed = self._followed
+        seen: list[tuple[_Person, Sighting]] = []
+        for person, sighting in zip(followed, self._look(image, [p.region for p in followed]), strict=True):
+            if self._presence(sighting) >= self._options.kept and sighting.region is not None:
+                seen.append((person, sighting))
+            else:
+                self._lose(person)
+        for person, sighting in self._without_doubles(image, seen, time_s):
+            self._note(person, sighting, image, time_s)
+
+    def _without_doubles(
+        self, image: np.ndarray, seen: list[tuple[_Person, Sighting]], time_s: float
+    ) -> list[tuple[_Person, Sighting]]:
+        """Those seen, less everyone who has been taken for somebody else: of two who look the same, the one whom it
+        suits less is hidden.
+        """
+        suits = sorted(seen, key=lambda pair: self._suits(image, *pair, time_s), reverse=True)
+        kept: list[tuple[_Person, Sighting]] = []
+        for person, sighting in suits:
+            if any(likeness(sighting, other) > self._options.same for _, other in kept):
+                self._lose(person)
+            else:
+                kept.append((person, sighting))
+        return kept
+
+    def _suits(self, image: np.ndarray, person: _Person, sighting: Sighting, time_s: float) -> float:
+        """How well a sighting goes with where the person must be and what he or she wears."""
+        wears = colour_distance(person.colours, colours(image, sighting, self._skeleton))
+        return likeness(sighting, person.expected(time_s)) - np.nan_to_num(wears) / self._options.other_colours
+
+    def _note(self, person: _Person, sighting: Sighting, image: np.ndarray, time_s: float) -> None:
+        """Write down where the person is now."""
+        region, since = sighting.region, time_s - person.time_s
+        assert region is not None
+        if not person.lost:
+            region = Region(region.x, region.y, max(region.side, person.region.side * self._options.shrink))
+        if since > 0:
+            moved = np.array([region.x - person.region.x, region.y - person.region.y]) / since
+            person.velocity += 0.3 * (np.zeros(2) if person.lost else moved - person.velocity)
+        person.sighting, person.region, person.time_s, person.lost = sighting, region, time_s, False
+        person.colours = blended(person.colours, colours(image, sighting, self._skeleton), share=0.1)
+        person.prominence += 0.1 * (self._prominence(sighting) - person.prominence)
+
+    def _lose(self, person: _Person) -> None:
+        person.lost, person.doubts, self._wait = True, 0, min(self._wait, 1)
+
+    # Searching
+
+    def _search_is_due(self, time_s: float) -> bool:
+        """Often while someone is missing, else now and then: somebody may have come, or be no person at all."""
+        missing = any(person.lost for person in self._people) or not self._followed
+        return (missing and self._wait <= 0) or time_s - self._surveyed >= self._options.survey_s
+
+    def _search(self, image: np.ndarray, time_s: float) -> None:
+        """Ask the finder, and look at the places where somebody new or lost may be."""
+        self._wait, self._surveyed = self._options.search_every, time_s
+        found = [one for one in self._find_people(image) if one.score >= self._options.likely]
+        self._doubt(found)
+        lost = [person for person in self._people if person.lost]
+        places = self._unexplained(found)[: self._options.candidates]
+        expected = [person.expected(time_s).region for person in lost]
+        regions = [*places, *(region for region in expected if region is not None)]
+        for sighting in self._settled(image, regions):
+            if any(likeness(sighting, person.sighting) > self._options.same for person in self._followed):
+                continue
+            back = self._recognised(image, sighting, time_s)
+            if back is not None:
+                self._note(back, sighting, image, time_s)
+            else:
+                self._welcome(sighting, image, time_s)
+
+    def _unexplained(self, found: Sequence[Found]) -> list[Region]:
+        """Regions in which there may be somebody who is not followed yet and is prominent enough to be."""
+        taken = np.array([[p.region.x, p.region.y, p.region.side] for p in self._followed]).reshape(-1, 3)
+        full = len(taken) >= self._options.people
+        least = min((person.prominence for person in self._followed), default=0.0) if full else 0.0
+        regions = []
+        for one in sorted(found, key=lambda one: one.score * one.region.side**0.5, reverse=True):
+            square = np.array([[one.region.x, one.region.y, one.region.side]])
+            hidden = len(taken) and overlaps(square, taken).max() > 0.75
+            if not hidden and one.region.side**0.5 > least * self._options.outshines:
+                regions.append(one.region)
+        return regions
+
+    def _settled(self, image: np.ndarray, regions: Sequence[Region]) -> list[Sighting]:
+        """Everyone in and around these regions, each once, the most prominent first."""
+        sightings: list[Sighting] = []
+        for _ in range(self._options.settle):
+            sightings = self._look(image, regions)
+            regions = [sighting.region for sighting in sightings if sighting.region is not None]
+        present = [s for s in sightings if self._presence(s) >= self._options.found and s.region is not None]
+        kept: list[Sighting] = []
+        for sighting in sorted(present, key=self._prominence, reverse=True):
+            if all(likeness(sighting, other) <= self._options.same for other in kept):
+                kept.append(sighting)
+        return kept
+
+    def _recognised(self, image: np.ndarray, sighting: Sighting, time_s: float) -> _Person | None:
+        """Who of the lost this is, if anyone."""
+        wears = colours(image, sighting, self._skeleton)
+        costs = [(self._strangeness(p, sighting, wears, time_s), p) for p in self._people if p.lost]
+        cost, person = min(costs, key=lambda pair: pair[0], default=(np.inf, None))
+        return person if cost < 1 else None
+
+    def _strangeness(self, person: _Person, sighting: Sighting, wears: np.ndarray, time_s: float) -> float:
+        """From 1 on the sighting is not of this person: too far off, much larger or smaller, or in other colours."""
+        options, region, expected = self._options, sighting.region, person.expected(time_s).region
+        away = time_s - person.time_s
+        if region is None or expected is None or away > options.forgotten_s:
+            return np.inf
+        # Nobody knows whether someone who is out of sight went on or stayed.
+        last = person.region
+        distance = min(np.hypot(region.x - place.x, region.y - place.y) for place in (expected, last))
+        near = distance / (max(region.side, last.side) * (options.reach + options.reach_per_s * away))
+        size = abs(np.log(region.side / last.side)) / np.log(2.0)
+        clothes = np.nan_to_num(colour_distance(person.colours, wears)) / options.other_colours
+        return max(near, size, clothes)
+
+    def _welcome(self, sighting: Sighting, image: np.ndarray, time_s: float) -> None:
+        """Follow somebody new, if there is room or he or she is more prominent than somebody who is followed."""
+        region, prominence = sighting.region, self._prominence(sighting)
+        assert region is not None
+        least = min((person.prominence for person in self._followed), default=0.0)
+        if len(self._followed) >= self._options.people and prominence <= least * self._options.outshines:
+            return
+        self._numbers += 1
+        wears = colours(image, sighting, self._skeleton)
+        self._people.append(_Person(self._numbers, sighting, region, time_s, wears, prominence))
+
+    # Letting go
+
+    def _doubt(self, found: Sequence[Found]) -> None:
+        """Someone who is hardly seen, and whom the finder does not find again and again, is no person any more."""
+        squares = np.array([[one.region.x, one.region.y, one.region.side] for one in found]).reshape(-1, 3)
+        for person in self._followed:
+            region = person.region
+            own = np.array([[region.x, region.y, region.side]])
+            confirmed = len(squares) and overlaps(own, squares).max() > 0.3
+            clear = self._presence(person.sighting) >= 2 * self._options.kept
+            person.doubts = 0 if confirmed or clear else person.doubts + 1
+            if person.doubts >= self._options.doubted:
+                self._lose(person)
+
+    def _let_go(self, time_s: float) -> None:
+        """Forget who was lost for long, and the least prominent of too many."""
+        kept = sorted(self._followed, key=lambda person: person.prominence, reverse=True)[: self._options.people]
+        recent = [p for p in self._people if p.lost and time_s - p.time_s <= self._options.forgotten_s]
+        self._people = [*kept, *recent]
+
+    # Looks
 
     def _look(self, image: np.ndarray, regions: Sequence[Region]) -> list[Sighting]:
+        if not regions:
+            return []
         xy, score = self._find_joints(image, regions)
         return [Sighting(points, values) for points, values in zip(xy, score, strict=True)]
 
     def _presence(self, sighting: Sighting) -> float:
         return float(sighting.score[self._limbs].mean())
 
-    def _region_around(self, sighting: Sighting) -> Region | None:
-        sure = sighting.score >= self._options.joint
-        return region_of(sighting.xy[sure]) if sure.sum() >= 3 else None
-
-    def _next_region(self, sighting: Sighting) -> Region | None:
-        """Where to look next for a person who is being followed."""
-        region = self._region_around(sighting)
-        if region is None or self._region is None:
-            return region
-        return Region(region.x, region.y, max(region.side, self._region.side * self._options.shrink))
-
-    def _search(self, image: np.ndarray) -> Sighting | None:
-        if self._region is None and self._wait > 0:
-            self._wait -= 1
-            return None
-        self._wait = self._options.search_every - 1
-        height, width = image.shape[:2]
-        best = self._look(image, search_windows(width, height, self._options.window_scales))
-        regions = self._candidates(best)
-        for _ in range(self._options.settle):
-            if not regions:
-                return None
-            best = self._look(image, regions)
-            regions = [region for region in map(self._region_around, best) if region is not None]
-        present = [sighting for sighting in best if self._presence(sighting) >= self._options.found]
-        return max(present, key=self._prominence, default=None)
-
-    def _candidates(self, sightings: list[Sighting]) -> list[Region]:
-        """The regions of the clearest sightings, which may all be of one person, and of the most prominent ones."""
-        clear = sorted(sightings, key=self._presence, reverse=True)[: self._options.candidates]
-        prominent = sorted(sightings, key=self._prominence, reverse=True)[: self._options.prominent]
-        regions = map(self._region_around, [*clear, *prominent])
-        return list(dict.fromkeys(region for region in regions if region is not None))  # each once
-
     def _prominence(self, sighting: Sighting) -> float:
-        region = self._region_around(sighting)
+        region = sighting.region
         return 0.0 if region is None else self._presence(sighting) * region.side**0.5
 
 

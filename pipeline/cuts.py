@@ -1,0 +1,39 @@
+"""Where a clip cuts to another scene: frame by frame, from small pictures of the frames."""
+
+from collections import deque
+
+import cv2
+import numpy as np
+
+SIZE = 48, 27  # pixels of the small pictures
+RECENT = 24  # frames whose changes are taken for usual
+LEAST = 18.0  # mean change of hue, saturation and value, of 255, that a cut has at least
+TIMES = 4.0  # and how many times the usual change
+
+
+class CutDetector:
+    """Says of every frame whether a new scene starts with it.
+
+    A cut changes the picture, in the mean over its pixels, much more than the frames before it did, and more than a
+    person who moves through it can.
+    """
+
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
+        self._changes: deque[float] = deque(maxlen=RECENT)
+
+    def update(self, image: np.ndarray) -> bool:
+        """Whether the next frame (H, W, 3) uint8 BGR is the first of another scene; never the clip's first frame."""
+        small = cv2.cvtColor(cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2HSV).astype(np.float32)
+        small[..., 0] = small[..., 0] * np.minimum(small[..., 1], 64.0) / 64.0  # grey has no hue
+        last, self._last = self._last, small
+        if last is None or last.shape != small.shape:
+            return False
+        change = float(np.abs(small - last).mean())
+        usual = float(np.median(self._changes)) if self._changes else 0.0
+        cut = change >= max(LEAST, TIMES * usual)
+        if cut:
+            self._changes.clear()
+        else:
+            self._changes.append(change)
+        return cut
