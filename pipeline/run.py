@@ -46,11 +46,15 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device) -> "Models":
-        """Load both by name or path; InputError or CheckpointError if one cannot be had."""
+    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
+        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+
+        Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
+        """
         hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
         provenance = {**program(), "detector": weights_note(hourglass_file), "lifter": weights_note(lifter_file)}
-        return cls(Detector.load(hourglass_file, device), Lifter.load(lifter_file, device), provenance)
+        detector = Detector.load(hourglass_file, device, runtime=runtime)
+        return cls(detector, Lifter.load(lifter_file, device), provenance)
 
     def tracker(self) -> Tracker:
         """A tracker for one clip."""
