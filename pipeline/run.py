@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
+from pipeline.ahead import read_ahead
 from pipeline.camera import Intrinsics
 from pipeline.clean import SMOOTHING, CleanTrack2D, clean, jitter, parts, smooth
 from pipeline.crop import Region
@@ -176,7 +177,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     """
     tracker = models.tracker()
     sightings, times = [], []
-    for frame in read_frames(source, salvage=wishes.salvage):
+    for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
         times.append(frame.time_s)
         sighting = tracker.update(frame.image)
         if sighting is not None:
@@ -308,7 +309,8 @@ def process_video(
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
         # No further than the first reading went: how a damaged clip ends has been said by then.
-        draw_video(source, output, poses, frames=islice(read_frames(source, salvage=True), poses.frames), bar=bar)
+        frames = islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+        draw_video(source, output, poses, frames=frames, bar=bar)
     written = [output, *(file for path in exports for file in export(path, poses))]
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
     return replace(summary, jitter_px=found.jitter_px)
