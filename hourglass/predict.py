@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hourglass.codec import Codec, to_crop
@@ -16,11 +17,13 @@ from hourglass.model import HourglassConfig, StackedHourglass
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
+from pipeline.runtime import Network, choose_runtime, compile_network
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"
 ARCH = "stacked-hourglass"
 ZOOMS = (0.84,)  # of the multi-scale test: a margin of 1.05 around the person beside the usual 1.25
+AT_ONCE = 16  # looks; more fill the memory and are hardly quicker
 PIXEL_MEAN, PIXEL_SCALE = 0.45, 0.25  # of RGB values between 0 and 1
 
 
@@ -57,16 +60,17 @@ def to_input(crops: np.ndarray | Tensor, pixels: Pixels = Pixels()) -> Tensor:
     return ((rgb - mean) / pixels.scale).contiguous(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def predict_views(model: StackedHourglass, codec: Codec, images: Tensor, flip: tuple[int, ...] | None) -> Tensor:
-    """Maps (V, N, J, S/4, S/4) of the last stack for images (N, 3, S, S): of the images as they are and, with `flip`,
-    a skeleton's flip order, of their mirror images, turned back.
+class LookNetwork(nn.Module):
+    """A network with what comes before and after it: crops (N, S, S, 3) uint8 BGR to maps (N, J, S/4, S/4) of the last
+    stack, as its codec has them.
     """
-    maps = codec.maps(model(images)[-1])
-    if flip is None:
-        return maps[None]
-    mirrored = codec.maps(model(images.flip(-1).contiguous(memory_format=torch.channels_last))[-1])
-    return torch.stack([maps, mirrored.flip(-1)[:, list(flip)]])
+
+    def __init__(self, model: nn.Module, codec: Codec, pixels: Pixels = Pixels()) -> None:
+        super().__init__()
+        self.model, self.codec, self.pixels = model, codec, pixels
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.codec.maps(self.model(to_input(crops, self.pixels))[-1])
 
 
 def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleton, Pixels]:
@@ -90,10 +94,16 @@ class Detector:
     device: torch.device
     meta: dict[str, Any]
     pixels: Pixels = Pixels()
+    runtime: str = "torch"  # of `pipeline.runtime`
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> "Detector":
-        """Read a weights file; CheckpointError if it is not a sound hourglass checkpoint."""
+    def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Detector":
+        """Read a weights file.
+
+        Raises CheckpointError if it is not a sound hourglass checkpoint, DeviceError if the runtime and the device do
+        not go together.
+        """
+        runtime = choose_runtime(runtime, device)
         checkpoint = load_checkpoint(path, KIND)
         try:
             model, codec, skeleton, pixels = _described(checkpoint)
@@ -101,12 +111,19 @@ class Detector:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        return cls(model, codec, skeleton, device, checkpoint.meta, pixels)
+        return cls(model, codec, skeleton, device, checkpoint.meta, pixels, runtime)
 
     @property
     def input_size(self) -> int:
         """Side of the square crop that the network takes, pixels."""
         return self.model.config.input_size
+
+    @cached_property
+    def _network(self) -> Network:
+        """The network on its runtime, made ready when it is first needed."""
+        example = torch.zeros(2, self.input_size, self.input_size, 3, dtype=torch.uint8)
+        network = LookNetwork(self.model, self.codec, self.pixels)
+        return compile_network(network, example, device=self.device, runtime=self.runtime)
 
     def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
         """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then
@@ -121,11 +138,15 @@ class Detector:
         A view is the whole or a middle and, with `flip_test`, the mirror image of each, all on the grid of the whole.
         The first is the whole as it is; the mean over V is the flip and multi-scale test.
         """
-        flip = self.skeleton.flip if flip_test else None
-        whole, *closer = (
-            predict_views(self.model, self.codec, to_input(looks, self.pixels).to(self.device), flip)
-            for looks in crops.swapaxes(0, 1)
-        )
+        looks = crops.reshape(-1, *crops.shape[2:])
+        if flip_test:
+            looks = np.concatenate([looks, looks[:, :, ::-1]])
+        inputs = torch.from_numpy(np.ascontiguousarray(looks))
+        maps = torch.cat([self._network(some) for some in inputs.split(AT_ONCE)])
+        maps = maps.unflatten(0, (-1, *crops.shape[:2]))  # (1 or 2, N, 1 + Z, J, S/4, S/4)
+        if flip_test:
+            maps = torch.stack([maps[0], maps[1].flip(-1)[:, :, list(self.skeleton.flip)]])
+        whole, *closer = maps.unbind(2)
         views = [whole]
         for maps, zoom in zip(closer, zooms, strict=True):
             afar = _seen_from_afar(maps.flatten(0, 1), zoom, heights=self.codec.convention == "height")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lifter.predict import Lifter
 from pipeline import posestore
+from pipeline.ahead import read_ahead
 from pipeline.clean import CleanTrack2D
 from pipeline.errors import DataError, InputError
 from pipeline.export import check_export, export
@@ -106,7 +107,7 @@ def check_size(video: Path, poses: ClipPoses, file: Path) -> None:
 def matching_frames(video: Path, poses: ClipPoses, file: Path) -> Iterator[Frame]:
     """The frames of a clip; InputError at its end if they are not as many as the poses of `file` are for."""
     count = 0
-    for frame in read_frames(video, salvage=True):
+    for frame in read_ahead(read_frames(video, salvage=True)):
         count += 1
         if count <= poses.frames:
             yield frame

@@ -30,6 +30,7 @@ Out = Annotated[Path, typer.Option(help="the file to write", show_default=False)
 HourglassName = Annotated[str, typer.Option(help="a shipped detector by name, or the path of a weights file")]
 LifterName = Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2, gan, or the path of a weights file")]
 Device = Annotated[str, typer.Option(help="auto (a GPU when there is one), cpu, cuda, cuda:1, ...")]
+Runtime = Annotated[str, typer.Option(help="of the detector: auto, torch, onnx (quicker, on the CPU only)")]
 Fov = Annotated[float | None, typer.Option(help="the camera's horizontal field of view, degrees; none: a guess")]
 Exports = Annotated[
     list[Path] | None,
@@ -57,12 +58,21 @@ def main() -> None:
         sys.exit(1)
 
 
-def _models(hourglass: str, lifter: str, device: str) -> "Models":
+def _models(hourglass: str, lifter: str, device: str, runtime: str) -> "Models":
     from pipeline.device import open_device, share_processor
     from pipeline.run import Models
 
+    _check_runtime(runtime)
     share_processor()
-    return Models.load(hourglass=hourglass, lifter=lifter, device=open_device(device))
+    return Models.load(hourglass=hourglass, lifter=lifter, device=open_device(device), runtime=runtime)
+
+
+def _check_runtime(runtime: str) -> None:
+    """A usage error unless it is the name of a runtime."""
+    from pipeline.runtime import RUNTIMES
+
+    if runtime not in RUNTIMES:
+        raise typer.BadParameter(f"{runtime!r}: give one of {', '.join(RUNTIMES)}", param_hint="--runtime")
 
 
 def _write_json(path: Path | None, content: object) -> None:
@@ -79,6 +89,7 @@ def video(
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     export: Exports = None,
     smooth: Smooth = "light",
     fov: Fov = None,
@@ -92,7 +103,7 @@ def video(
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, salvage=salvage)
     exports = tuple(export or ())
     check_job(source, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(source, out, _models(hourglass, lifter, device), exports=exports, wishes=wishes))
+    print(process_video(source, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
 
 
 @app.command()
@@ -102,12 +113,13 @@ def image(
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     fov: Fov = None,
 ) -> None:
     """Write a photo (jpg, png) with its 2D skeleton beside the 3D skeleton."""
     from pipeline.run import Wishes, process_image
 
-    print(process_image(source, out, _models(hourglass, lifter, device), wishes=Wishes(fov=fov)))
+    print(process_image(source, out, _models(hourglass, lifter, device, runtime), wishes=Wishes(fov=fov)))
 
 
 @app.command()
@@ -199,12 +211,13 @@ def eval_clips(
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     json_file: JsonFile = None,
 ) -> None:
     """Measure the whole program on clips whose exact 2D and 3D truth is known."""
     from pipeline.eval_clips import evaluate_clips, table
 
-    result = evaluate_clips(folder, _models(hourglass, lifter, device))
+    result = evaluate_clips(folder, _models(hourglass, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 
@@ -219,6 +232,7 @@ def eval_hourglass(
     multi_scale: Annotated[bool, typer.Option(help="average over two sizes of the crop")] = True,
     visible_only: Annotated[bool, typer.Option("--visible-only", help="leave out joints labelled as hidden")] = False,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     json_file: JsonFile = None,
     pictures: Annotated[Path | None, typer.Option(help="also draw the worst photos, FILE.png")] = None,
 ) -> None:
@@ -233,13 +247,14 @@ def eval_hourglass(
     from pipeline.device import open_device, share_processor
     from pipeline.weights import file_sha256, find_weights
 
+    _check_runtime(runtime)
     if json_file:
         check_writable(json_file)  # before the slow part
     if pictures:
         check_sheet(pictures)
     share_processor()
     weights = find_weights("hourglass", hourglass)
-    detector = Detector.load(weights, open_device(device))
+    detector = Detector.load(weights, open_device(device), runtime=runtime)
     photos = read_photos(data)
     if held_back:
         photos = hold_back(photos, held_back, seed=seed)[1]

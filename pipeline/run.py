@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
+from pipeline.ahead import read_ahead
 from pipeline.camera import Intrinsics
 from pipeline.clean import SMOOTHING, CleanTrack2D, clean, jitter, parts, smooth
 from pipeline.crop import Region
@@ -47,11 +48,15 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device) -> "Models":
-        """Load both by name or path; InputError or CheckpointError if one cannot be had."""
+    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
+        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+
+        Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
+        """
         hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
         provenance = {**program(), "detector": weights_note(hourglass_file), "lifter": weights_note(lifter_file)}
-        return cls(Detector.load(hourglass_file, device), Lifter.load(lifter_file, device), provenance)
+        detector = Detector.load(hourglass_file, device, runtime=runtime)
+        return cls(detector, Lifter.load(lifter_file, device), provenance)
 
     def tracker(self) -> Tracker:
         """A tracker for one clip."""
@@ -173,7 +178,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     """
     tracker = models.tracker()
     sightings, times = [], []
-    for frame in read_frames(source, salvage=wishes.salvage):
+    for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
         times.append(frame.time_s)
         sighting = tracker.update(frame.image)
         if sighting is not None:
@@ -317,7 +322,7 @@ def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return islice(read_frames(source, salvage=True), poses.frames)
+    return islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

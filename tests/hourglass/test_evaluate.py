@@ -18,7 +18,7 @@ from hourglass.data import PhotoSet, fingerprint, read_photos
 from hourglass.evaluate import evaluate_pck, head_size, measure, predict, predict_photos, table
 from hourglass.metrics import torso_length
 from hourglass.model import HourglassConfig, StackedHourglass
-from hourglass.predict import Detector, predict_views, to_input
+from hourglass.predict import Detector
 from pipeline.crop import Region
 from pipeline.errors import DataError
 from pipeline.skeleton import COCO17, LSP14, MPII16, Skeleton
@@ -121,7 +121,7 @@ def test_views_of_a_region_by_hand(photos):
     np.testing.assert_array_equal(crops[1], Region(region.x, region.y, 0.5 * region.side).cut(image, 64))
     views = detector.views(crops[None], flip_test=True, zooms=(0.5,))
     assert views.shape == (4, 1, 14, 16, 16)
-    whole, closer = (predict_views(detector.model, Codec(), to_input(crop[None]), LSP14.flip) for crop in crops)
+    whole, closer = (detector.views(crop[None, None], flip_test=True) for crop in crops)
     np.testing.assert_allclose(views[:2], whole, atol=1e-6)
     expected = whole.clone()
     expected[..., 4:12, 4:12] = 4 * F.avg_pool2d(closer.flatten(0, 1), 2).unflatten(0, (2, 1))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from pipeline import posestore
 from pipeline.image import write_image
 from pipeline.weights import assets_folder, find_weights, names
 from tests.pipeline.clips import atoms, contents, make_clip, make_sound
@@ -99,6 +101,39 @@ def test_a_lifter_and_a_detector_by_path(posecli, tmp_path):
         "--hourglass", weights["hourglass"], "--lifter", weights["lifter"], "--device", "cpu",
     )  # fmt: skip
     assert result.code == 0, result.err
+
+
+def test_both_runtimes_give_the_same_poses(posecli, tmp_path):
+    with av.open(str(DEMO)) as file:
+        images = [frame.to_ndarray(format="bgr24") for frame in islice(file.decode(video=0), 4)]
+    clip, found = make_clip(tmp_path / "in.mp4", images=images), []
+    for runtime in ("torch", "onnx", "auto"):
+        poses = tmp_path / f"{runtime}.h5"
+        words = ("video", clip, "--out", tmp_path / "out.mp4", "--export", poses, "--smooth", "off")
+        result = posecli(*words, "--runtime", runtime)
+        assert result.code == 0, result.err
+        found.append(posestore.read(poses).people[0])
+    one, other, by_itself = found
+    assert len(one.frame) == 4
+    # In pixels of the frame, some five to one of the crop. Later regions follow from the joints before, and a crop is
+    # cut to a thirty-second of a pixel, so that differences of 1e-4 come to be some hundredths.
+    np.testing.assert_allclose(other.xy[0], one.xy[0], atol=1e-2)
+    np.testing.assert_allclose(other.xy, one.xy, atol=0.5)
+    np.testing.assert_allclose(other.xyz, one.xyz, atol=5)  # mm
+    assert (other.xy != one.xy).any()
+    np.testing.assert_array_equal(by_itself.xy, other.xy)
+
+
+@pytest.mark.parametrize("command", ["video", "image"])
+def test_an_unknown_runtime(posecli, tmp_path, command):
+    source = DEMO
+    if command == "image":
+        source = tmp_path / "in.png"
+        write_image(source, textured(1, (64, 48))[0])
+    result = posecli(command, source, "--out", tmp_path / "out.mp4", "--runtime", "tensorflow")
+    assert result.code == 2
+    assert "'tensorflow': give one of auto, torch, onnx" in result.err
+    assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""One network, two runtimes: the same numbers, any batch, nothing printed, nobody called."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hourglass.predict import ZOOMS, Detector
+from pipeline.crop import Region
+from pipeline.errors import DeviceError
+from pipeline.runtime import OPSET, choose_runtime, compile_network, open_onnx, to_onnx
+from pipeline.video import read_frames
+from pipeline.weights import assets_folder, find_weights
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+class Affine(nn.Module):
+    """Rows (N, 3) uint8 to 2 x + (1, 10, 100)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.float() * self.weight + torch.tensor([1.0, 10.0, 100.0])
+
+
+class Dot(nn.Module):
+    """Rows (N, 3) and (N, 3) to their scalar products (N,)."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return (left * right).sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "chosen"),
+    [
+        ("auto", "cpu", "onnx"),
+        ("auto", "cuda", "torch"),
+        ("torch", "cpu", "torch"),
+        ("torch", "cuda:1", "torch"),
+        ("onnx", "cpu", "onnx"),
+    ],
+)
+def test_the_runtime_follows_the_device(name, device, chosen):
+    assert choose_runtime(name, torch.device(device)) == chosen
+
+
+def test_onnx_runtime_is_for_the_cpu():
+    with pytest.raises(DeviceError, match="runtime 'onnx' does not run on 'cuda:1'; use --runtime torch or --device"):
+        compile_network(Affine(), torch.zeros(2, 3), device=torch.device("cuda:1"), runtime="onnx")
+
+
+@pytest.mark.parametrize("runtime", ["auto", "torch", "onnx"])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_network_by_hand(runtime, count):
+    run = compile_network(Affine().eval(), torch.zeros(2, 3, dtype=torch.uint8), device=CPU, runtime=runtime)
+    rows = torch.arange(3 * count, dtype=torch.uint8).reshape(count, 3)
+    found = run(rows)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert found.tolist() == [[2 * (3 * i) + 1, 2 * (3 * i + 1) + 10, 2 * (3 * i + 2) + 100] for i in range(count)]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_inputs_need_not_lie_in_a_row(runtime):
+    run = compile_network(Affine().eval(), torch.zeros(2, 3, dtype=torch.uint8), device=CPU, runtime=runtime)
+    rows = torch.arange(6, dtype=torch.uint8).reshape(3, 2).T
+    assert run(rows).tolist() == [[1, 14, 108], [3, 16, 110]]
+
+
+def test_a_file_of_several_named_inputs():
+    model = to_onnx(Dot(), {"left": torch.ones(2, 3), "right": torch.ones(2, 3)}, output="product")
+    onnx.checker.check_model(onnx.load_model_from_string(model))
+    assert [entry.version for entry in onnx.load_model_from_string(model).opset_import] == [OPSET]
+    session = open_onnx(model)
+    assert [node.name for node in session.get_inputs()] == ["left", "right"]
+    assert [(node.name, node.shape) for node in session.get_outputs()] == [("product", ["batch"])]
+    left, right = np.float32([[1, 2, 3], [0, 1, 0], [2, 2, 2]]), np.float32([[1, 1, 1], [5, 6, 7], [1, 2, 3]])
+    np.testing.assert_array_equal(session.run(None, {"left": left, "right": right})[0], [6, 6, 12])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_those_of_torch_and_give_way(monkeypatch, threads):
+    given = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, model, options, **rest):
+            given.append(options)
+            super().__init__(model, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        compile_network(Affine().eval(), torch.zeros(2, 3), device=CPU, runtime="onnx")
+    finally:
+        torch.set_num_threads(before)
+    (options,) = given
+    assert options.intra_op_num_threads == threads
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+# The shipped detector
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    """What the shipped detector sees of 24 places around the demo clip's middle: (24, 2, S, S, 3)."""
+    detector = Detector.load(find_weights("hourglass", "hourglass-s"), CPU)
+    rng = np.random.default_rng(0)
+    frames = [frame.image for frame in read_frames(assets_folder() / "demo.mp4") if frame.index % 30 == 0]
+    height, width = frames[0].shape[:2]
+    seen = []
+    for image in frames * 4:
+        x, y = rng.uniform(0.3, 0.7) * width, rng.uniform(0.4, 0.6) * height
+        seen.append(detector.cut(image, Region(x, y, rng.uniform(0.5, 1.2) * height), zooms=ZOOMS))
+    return np.stack(seen)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_both_runtimes_find_the_same_joints(crops, averaged):
+    """To a thousandth of a pixel of the crop, all joints, whatever their score."""
+    one, other = (
+        Detector.load(find_weights("hourglass", "hourglass-s"), CPU, runtime=runtime) for runtime in ("torch", "onnx")
+    )
+    some = crops if averaged else crops[:, :1]
+    views = [find.views(some, flip_test=averaged, zooms=ZOOMS if averaged else ()) for find in (one, other)]
+    assert views[0].shape == views[1].shape == (4 if averaged else 1, 24, 14, 32, 32)
+    (xy, score), (same_xy, same_score) = (one.joints(maps.mean(0)) for maps in views)
+    np.testing.assert_allclose(same_xy, xy, atol=1e-3)
+    np.testing.assert_allclose(same_score, score, atol=1e-4)
+    assert score.max() > 0.8
+    assert not torch.equal(views[0], views[1])  # two programs, not one twice
+
+
+def run_alone(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_nothing_is_printed_and_nobody_called():
+    """In a process of its own, in which any use of the network or of another program is an error."""
+    code = """if True:
+        import sys, warnings, torch
+        from hourglass.predict import Detector
+        from pipeline.weights import find_weights
+
+        def guard(event, args):
+            if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.fork", "os.mkdir"):
+                raise SystemExit(f"{event}: {args}")
+
+        assert "onnxruntime" not in sys.modules and "onnx" not in sys.modules
+        warnings.simplefilter("always")
+        sys.addaudithook(guard)
+        find = Detector.load(find_weights("hourglass", "hourglass-s"), torch.device("cpu"), runtime="onnx")
+        assert "onnxruntime" not in sys.modules
+        import numpy
+        assert find.views(numpy.zeros((1, 1, 128, 128, 3), numpy.uint8)).shape == (1, 1, 14, 32, 32)
+        assert "onnxruntime" in sys.modules
+    """
+    run = run_alone(code)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_what_a_library_says_while_it_is_loaded_is_not_heard():
+    code = """if True:
+        import os, sys
+        from pipeline.runtime import _unheard
+        with _unheard():
+            os.write(2, b"no graphics card")
+        os.write(2, b"after")
+        try:
+            with _unheard():
+                raise OSError("missing")
+        except OSError as error:
+            print(error, file=sys.stderr)
+    """
+    assert run_alone(code).stderr == "aftermissing\n"
