@@ -30,7 +30,15 @@ from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, track_of
-from pipeline.trajectory import check_height, find_ground, joint_rays, root_path, scale_to_height, world_path
+from pipeline.trajectory import (
+    Ground,
+    check_height,
+    find_ground,
+    joint_rays,
+    root_path,
+    scale_to_height,
+    world_path,
+)
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
 from pipeline.weights import file_sha256, find_weights
 
@@ -187,6 +195,30 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
 # All that is known about a clip
 
 
+@dataclass(frozen=True)
+class Scene:
+    """Where the people of a clip are: the floor they share, and of each, row for row as in the tracks, the root as the
+    picture alone tells it, `roots` (T, 3), mm, camera axes, and the joints on the floor, `worlds` (T, 17, 3), mm.
+    """
+
+    ground: Ground
+    roots: tuple[np.ndarray, ...]
+    worlds: tuple[np.ndarray, ...]
+
+
+def place_people(found: Sequence[Poses], *, wishes: Wishes) -> Scene:
+    """Where people are, each of whom is in some frame of the same clip."""
+    stretches = [parts(one.track, SMOOTHING[wishes.smooth]) for one in found]
+    lifted, roots = [one.lifted for one in found], []
+    for one, stretch in zip(found, stretches, strict=True):
+        rays, weight = joint_rays(one.track, camera_of(one.clip))
+        roots.append(root_path(one.lifted, rays, weight=weight, parts=stretch).xyz)
+    ground = find_ground(up_direction(*lifted), *zip(lifted, roots, strict=True))
+    each = zip(lifted, roots, stretches, strict=True)
+    worlds = tuple(world_path(one, root, ground, parts=stretch) for one, root, stretch in each)
+    return Scene(ground, tuple(roots), worlds)
+
+
 def clip_poses(found: Sequence[Poses], *, wishes: Wishes, provenance: dict[str, Any]) -> ClipPoses:
     """The people of one clip in the world they share, with moving roots; those who are in no frame are left out.
 
@@ -194,20 +226,13 @@ def clip_poses(found: Sequence[Poses], *, wishes: Wishes, provenance: dict[str, 
     """
     clip, camera = found[0].clip, camera_of(found[0].clip)
     found = [one for one in found if len(one.track)]
-    stretches = [parts(one.track, SMOOTHING[wishes.smooth]) for one in found]
-    roots = []
-    for one, stretch in zip(found, stretches, strict=True):
-        rays, weight = joint_rays(one.track, camera)
-        roots.append(root_path(one.lifted, rays, weight=weight, parts=stretch).xyz)
-    lifted = [one.lifted for one in found]
-    ground = find_ground(up_direction(*lifted), *zip(lifted, roots, strict=True))
+    scene = place_people(found, wishes=wishes)
     people = []
-    for one, root, stretch in zip(found, roots, stretches, strict=True):
+    for one, root, world in zip(found, scene.roots, scene.worlds, strict=True):
         track = complete(one.track, one.lifted.xyz + root[:, None], camera)
-        world = world_path(one.lifted, root, ground, parts=stretch)
         seen_2d = (track.frame, track.time_s, track.xy, track.score, track.filled)
         people.append(Person(one.id, track.skeleton, *seen_2d, one.lifted.xyz, world))
-    return replace(clip, up=ground.up, people=tuple(people), provenance=provenance)
+    return replace(clip, up=scene.ground.up, people=tuple(people), provenance=provenance)
 
 
 def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> CleanTrack2D:

@@ -76,6 +76,10 @@ class Ground:
         """Points (..., 3) in camera axes, mm, in world axes."""
         return points @ self.rotation.T + (0.0, 0.0, self.height)
 
+    def to_camera(self, world: np.ndarray) -> np.ndarray:
+        """World points (..., 3), mm, in camera axes: the exact inverse of `to_world`."""
+        return (world - (0.0, 0.0, self.height)) @ self.rotation
+
 
 def joint_rays(track: Track2D, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Rays (T, 17, 2) on z = 1 and scores (T, 17) of a 2D track for the joints of H36M17.
@@ -160,9 +164,12 @@ def world_path(lifted: Track3D, root: np.ndarray, ground: Ground, *, parts: Part
 
 
 def skating(feet: np.ndarray, time_s: np.ndarray, contact: np.ndarray) -> float:
-    """Mean horizontal speed, mm/s, of world points (T, K, 3), mm, while in contact (T, K); NaN if none ever is."""
-    both = contact[1:] & contact[:-1]
+    """Mean horizontal speed, mm/s, of world points (T, K, 3), mm, while in contact (T, K); NaN if none ever is.
+
+    It is over the steps from one row to the next at both of which a point is in contact and finite.
+    """
     speed = np.linalg.norm(np.diff(feet[..., :2], axis=0), axis=-1) / np.diff(time_s)[:, None]
+    both = contact[1:] & contact[:-1] & np.isfinite(speed)
     return float(speed[both].mean()) if both.any() else float("nan")
 
 
