@@ -155,12 +155,12 @@ def camera_of(clip: ClipPoses) -> Intrinsics:
 
 
 def lift_track(track: Track2D, lifter: Lifter, camera: Intrinsics, *, wishes: Wishes) -> Track3D:
-    """The 3D track of a cleaned 2D track, smoothed like it, and as tall as the wishes say."""
+    """The 3D track of a cleaned 2D track, smoothed in its parts, and as tall as the wishes say."""
     options = SMOOTHING[wishes.smooth]
     lifted = lifter.lift(track, camera)
     xyz = lifted.xyz.copy()
     for part in parts(track, options):
-        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.cutoff_hz, order=options.order)
+        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.lifted_hz, order=options.order)
     lifted = replace(lifted, xyz=xyz)
     return lifted if wishes.height_cm is None else scale_to_height(lifted, 10 * wishes.height_cm)
 
