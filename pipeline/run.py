@@ -25,7 +25,7 @@ from pipeline.export import check_export, export
 from pipeline.focal import focal_length, photo_equivalent, video_equivalent
 from pipeline.image import read_image, write_image
 from pipeline.people import ClipPoses, Person
-from pipeline.place import CAMERA_UP, stand, up_direction
+from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
 from pipeline.skeleton import H36M17
@@ -260,21 +260,15 @@ def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> Cle
 def picture_of(poses: ClipPoses) -> tuple[Renderer, dict[int, list[Figure]]]:
     """What draws a clip's frames, and the figures in each frame that has some, by the frame's index.
 
-    People stand where they are on the whole, seen from the first, who stands above the origin: the view never moves.
+    People are drawn where they are in the world.
     """
-    worlds = []
-    for person in poses.people:
-        away = np.median(person.world[:, H36M17.root], axis=0) - np.median(
-            poses.people[0].world[:, H36M17.root], axis=0
-        )
-        standing = stand(Track3D(H36M17, person.frame, person.time_s, person.xyz), poses.up)
-        worlds.append(standing + away * (1, 1, 0))
     figures: dict[int, list[Figure]] = {}
-    for person, world in zip(poses.people, worlds, strict=True):
+    for person in poses.people:
         for row, frame in enumerate(person.frame.tolist()):
-            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], world[row]))
+            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], person.world[row]))
     skeleton_2d = poses.people[0].skeleton2d if poses.people else H36M17  # with nobody there it does not matter
-    return Renderer(poses.size, worlds, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
+    worlds, times = [person.world for person in poses.people], [person.time_s for person in poses.people]
+    return Renderer(poses.size, worlds, times=times, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
 
 
 def draw_video(
