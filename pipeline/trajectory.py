@@ -44,6 +44,9 @@ PLANE_ROUNDS = 10  # of reweighting, by when the plane has settled
 PULL_S, EASE_S, LEVEL_S = 0.8, 0.04, 0.2
 HELD_MM_S, FOOT_MM, HOLD_ROUNDS = 400.0, 120.0, 8
 
+# Nobody is in the air for longer than AIR_S, a jump 0.6 m high; what else seems so is drift, lower than DRIFT_HZ.
+AIR_S, DRIFT_HZ = 0.7, 1.0
+
 # From the ankle joint to the floor, as a share of the stature (Winter 2009, table 4.1, after Drillis and Contini).
 ANKLE_HEIGHT = 0.039
 LEAST_HEIGHT, GREATEST_HEIGHT = 500.0, 2600.0  # mm, of people
@@ -158,7 +161,8 @@ def world_path(lifted: Track3D, root: np.ndarray, ground: Ground, *, parts: Part
     """World joints (T, J, 3), mm, of a person with the root at (T, 3), mm, camera axes, on the ground.
 
     What touches the ground is put on it; in between the height over the ground is that of the picture, so a jump
-    leaves the floor. Feet that touch it are held where they are, as far as the picture lets them within `PULL_S`.
+    leaves the floor. Who would be in the air, or below the floor, for longer than `AIR_S` is put on it too. Feet that
+    touch it are held where they are, as far as the picture lets them within `PULL_S`.
     `lifted` must be finite; `parts` are treated each by itself. If `root` is NaN throughout, the person stands above
     the origin.
     """
@@ -355,14 +359,26 @@ def _correction(world: np.ndarray, time_s: np.ndarray, skeleton: Skeleton, *, ey
     offset = np.zeros((len(world), 3))
     if len(world) < 3:
         return offset
-    touch = _touching(world, time_s, eye=eye) & (np.abs(world[..., 2]) < NEAR_MM)
-    down = touch.any(1)
+    offset[:, 2] = -_drift(world[..., 2].min(1), time_s)
+    level = world + offset[:, None]
+    down = (_touching(level, time_s, eye=eye) & (np.abs(level[..., 2]) < NEAR_MM)).any(1)
     if down.any():
-        to_floor = np.where(down, -world[..., 2].min(1), 0.0)
-        level, still = np.full(len(world) - 1, LEVEL_S**2), np.zeros(len(world) - 1)
-        offset[:, 2] = _eased(time_s, goal=to_floor, at=down.astype(float), speed=still, hold=level)
+        to_floor = np.where(down, -level[..., 2].min(1), 0.0)
+        straight, still = np.full(len(world) - 1, LEVEL_S**2), np.zeros(len(world) - 1)
+        offset[:, 2] += _eased(time_s, goal=to_floor, at=down.astype(float), speed=still, hold=straight)
     offset[:, :2] = _holding(world + offset[:, None], time_s, skeleton, eye=eye)
     return offset
+
+
+def _drift(lowest: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+    """How far above the floor someone is (T,), mm, without jumps, from the height (T,) of the lowest joint.
+
+    What is higher for shorter than `AIR_S` than before and after is a jump (morphological opening), and stays.
+    """
+    for pick in (np.min, np.max):
+        bounds = np.searchsorted(time_s, [time_s - AIR_S / 2 - 1e-6, time_s + AIR_S / 2 + 1e-6])
+        lowest = np.array([pick(lowest[first:last]) for first, last in bounds.T])
+    return smooth(lowest, time_s, cutoff_hz=DRIFT_HZ, order=ORDER)
 
 
 def _holding(world: np.ndarray, time_s: np.ndarray, skeleton: Skeleton, *, eye: float) -> np.ndarray:

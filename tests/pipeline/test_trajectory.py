@@ -17,6 +17,7 @@ from pipeline.skeleton import COCO17, H36M16, H36M17, MPII16, Skeleton, convert
 from pipeline.trajectory import (
     ANKLE_HEIGHT,
     Ground,
+    _drift,
     _shares,
     find_ground,
     joint_rays,
@@ -349,6 +350,17 @@ def test_a_jump_leaves_the_floor_by_its_height():
     lowest = world[:, FEET, 2].min(1)
     assert lowest.max() == pytest.approx(400, abs=25)
     assert np.abs(lowest[height == 0]).max() < 15
+
+
+def test_who_drifts_off_the_floor_is_put_back_on_it():
+    """As the height of someone near a camera that looks down does when the depth is wrong."""
+    world, contact = walk(240)
+    drift = 500 * np.sin(2 * np.pi * 0.2 * np.arange(240) / FPS)
+    track, root, up = film(world)
+    ground = find_ground(up, (track, root))
+    placed = world_path(track, root - drift[:, None] * np.array([0, 1.0, 0]), ground)
+    assert np.abs(placed[:, FEET, 2][contact]).mean() < 25
+    np.testing.assert_allclose(_drift(np.zeros(30), np.arange(30) / FPS), 0)
 
 
 @pytest.mark.parametrize("turn", [[1, -1, -1], [-1, 1, -1]])
