@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.camera import Camera, Intrinsics
+from pipeline.camera import Camera
 from pipeline.skeleton import Skeleton
-
-Colour = tuple[int, int, int]
+from pipeline.stage import NEAR_MM, Colour, Stage, StageOptions, tidy
 
 SUBPIXEL_BITS = 4  # shapes go to OpenCV in 1/16 px, so that slow motion does not creep from pixel to pixel
 ROUND_CORNERS = 14  # corners of each round end of a bone
-FAR = 1e9  # px or mm; joints beyond it are nonsense and left out, like those that are not finite
 
 SEPARATOR, SEPARATOR_GREY = 2, 205  # the line between the panels: width, px, and brightness
 LETTERBOX_GREY = 24  # around a frame that does not fill its panel
@@ -27,34 +25,23 @@ BONE_2D, THINNEST_2D, THICKEST_2D = 0.011, 0.002, 0.0048
 # The 3D figure, mm: radii of its bones, of the balls at its joints and of its head, whose top is the head_top joint.
 BONE_MM, JOINT_MM, HEAD_MM = 17.0, 26.0, 80.0
 RIM = 0.0035  # light rim that parts bones from what is behind them, as a share of the view's height
-NEAR_MM = 200.0  # nothing closer to the eye is drawn
-EMPTY_VIEW = np.array([[-600.0, -600.0, 0.0], [600.0, 600.0, 1700.0]])  # shown where a clip has no poses: corners, mm
-FLOOR_MM = 1500.0  # how far the floor reaches before it fades
 SHADOW_MM, SHADOW_STRENGTH = 45.0, 0.32  # half the width of a bone's shadow; how much light the darkest takes
 SHADOW_SHRINK = 4  # shadows are soft: they are drawn this much smaller and enlarged
 
 
 @dataclass(frozen=True)
-class RenderOptions:
+class RenderOptions(StageOptions):
     """How the picture looks."""
 
     min_score: float = 0.3  # 2D joints less sure than this are left out, and with them the bones that end there
     max_height: int = 1080  # taller frames are drawn smaller, px
     min_height: int = 240  # smaller frames are drawn larger, px
     max_frame_width: int = 4096  # very wide frames are drawn smaller, px
-    azimuth: float = 28.0  # how far the 3D view is turned about the vertical, away from the real camera's, degrees
-    elevation: float = 15.0  # how far the 3D view looks down, degrees; more than 0
-    view_angle: float = 28.0  # what the 3D view's height spans, degrees
-    margin: float = 0.09  # free border around the bodies in the 3D view, as a share of its width and height
-    grid_mm: float = 500.0  # distance between the floor's lines
     left: Colour = (230, 119, 31)
     right: Colour = (56, 56, 222)
     middle: Colour = (96, 88, 82)  # bones of neither side, in 3D
     middle_2d: Colour = (244, 244, 244)  # and over the frame
     outline_2d: Colour = (34, 30, 28)  # rim of the 2D skeleton, so that it shows on any background
-    paper: Colour = (253, 251, 249)  # background of the 3D view
-    floor: Colour = (240, 235, 230)
-    grid: Colour = (192, 182, 174)
     ink: Colour = (122, 112, 106)  # captions
 
 
@@ -73,10 +60,11 @@ class Figure:
 
 
 class Renderer:
-    """Draws the frames of one clip beside their 3D poses. The 3D view is chosen once, and never moves.
+    """Draws the frames of one clip beside their 3D poses.
 
     `frame_size` is the (width, height) of the frames; `world_poses` are all 3D poses of the clip, an array
-    (T, J3, 3) per person, world mm. `size` is the (width, height) of the pictures: even numbers, as encoders ask.
+    (T, J3, 3) per person, world mm, and `times`, an array (T,) of seconds per person, lets the 3D view follow people
+    who go far; else it never moves. `size` is the (width, height) of the pictures: even numbers, as encoders ask.
     """
 
     def __init__(
@@ -86,15 +74,14 @@ class Renderer:
         *,
         skeleton_2d: Skeleton,
         skeleton_3d: Skeleton,
+        times: Sequence[np.ndarray] | None = None,
         options: RenderOptions | None = None,
     ) -> None:
         self.options = options or RenderOptions()
         self.skeleton_2d, self.skeleton_3d = skeleton_2d, skeleton_3d
         self._layout = _Layout.of(frame_size, self.options)
         self.size = self._layout.size
-        self._camera, middle = _fit_camera(world_poses, self._layout.view_size, options=self.options)
-        self._stage = _draw_floor(self._camera, self._layout.view_size, middle=middle, options=self.options)
-        _draw_legend(self._stage, self.options)
+        self._stage = Stage(world_poses, self._layout.view_size, times=times, options=self.options)
 
     def draw(self, image: np.ndarray, figures: Sequence[Figure], time_s: float) -> np.ndarray:
         """The picture (H, W, 3) of a frame (h, w, 3), both uint8 BGR; the frame is not changed.
@@ -102,14 +89,16 @@ class Renderer:
         Without figures it is the plain frame beside the empty floor. Joints that are not finite are left out.
         ValueError if the frame is not of the clip's size.
         """
-        picture, panel, view = self._layout.compose(image, self._stage)
+        picture, panel, view = self._layout.compose(image, self._stage.empty(time_s))
         for figure in figures:
-            joints = _tidy(self._layout.to_panel(_tidy(figure.xy)))
+            joints = tidy(self._layout.to_panel(tidy(figure.xy)))
             _draw_2d(panel, joints, figure.score, skeleton=self.skeleton_2d, options=self.options)
-        bodies = [_tidy(figure.xyz) for figure in figures if figure.xyz is not None]
+        camera, shift = self._stage.camera, self._stage.shift(time_s)
+        bodies = [tidy(figure.xyz - shift) for figure in figures if figure.xyz is not None]
         for body in bodies:
-            _draw_shadow(view, body, skeleton=self.skeleton_3d, camera=self._camera)
-        _draw_bodies(view, bodies, skeleton=self.skeleton_3d, camera=self._camera, options=self.options)
+            _draw_shadow(view, body, skeleton=self.skeleton_3d, camera=camera)
+        _draw_bodies(view, bodies, skeleton=self.skeleton_3d, camera=camera, options=self.options)
+        _draw_legend(view, self.options)
         _draw_time(view, time_s, self.options)
         return picture
 
@@ -209,12 +198,6 @@ def _clip(a: np.ndarray, b: np.ndarray, size: tuple[int, int], *, border: float)
     return np.where(inside, a + first * along, np.nan), np.where(inside, a + last * along, np.nan)
 
 
-def _tidy(points: np.ndarray) -> np.ndarray:
-    """Points (..., D) as float64, those that are infinite or absurd set to NaN, which arithmetic carries silently."""
-    points = np.asarray(points, np.float64)
-    return np.where((np.abs(points) < FAR).all(axis=-1, keepdims=True), points, np.nan)
-
-
 def _ends(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Indices (bones,) of the bones' parents and of their children."""
     parents, children = np.array(skeleton.edges, np.int64).reshape(-1, 2).T
@@ -257,63 +240,6 @@ def _draw_2d(
 
 
 # The right panel
-
-
-def _fit_camera(
-    world_poses: Sequence[np.ndarray], size: tuple[int, int], *, options: RenderOptions
-) -> tuple[Camera, np.ndarray]:
-    """A camera (world to view, mm) that shows all poses in a view of that (width, height), and their middle (3,).
-
-    It looks from the real camera's side, turned by the azimuth so that depth shows.
-    """
-    width, height = size
-    azimuth, elevation = np.radians([options.azimuth, options.elevation])
-    forward = np.array([np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), -np.sin(elevation)])
-    right = np.array([np.cos(azimuth), -np.sin(azimuth), 0.0])
-    rotation = np.stack([right, np.cross(forward, right), forward])
-
-    low, high = _extent(world_poses, rotation)
-    middle, half = (low + high) / 2, np.maximum((high - low) / 2, HEAD_MM)
-    focal = height / 2 / np.tan(np.radians(options.view_angle) / 2)
-    room = np.array([width, height]) * (0.5 - options.margin)
-    distance = (focal * half[:2] / room).max() + half[2] + NEAR_MM
-    intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2)
-    return Camera(intrinsics, rotation, np.array([0.0, 0.0, distance]) - middle), rotation.T @ middle
-
-
-def _extent(world_poses: Sequence[np.ndarray], rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest coordinates (3,) of turned poses, the outermost percent of the frames left out.
-
-    A stray frame must not push the view away.
-    """
-    poses = _tidy(np.concatenate(world_poses)) if len(world_poses) else EMPTY_VIEW[None]
-    poses = poses[np.isfinite(poses).any(axis=(1, 2))]
-    turned = (poses if len(poses) else EMPTY_VIEW[None]) @ rotation.T
-    low, high = np.nanmin(turned, axis=1), np.nanmax(turned, axis=1)
-    return np.quantile(low, 0.01, axis=0), np.quantile(high, 0.99, axis=0)
-
-
-def _draw_floor(camera: Camera, size: tuple[int, int], *, middle: np.ndarray, options: RenderOptions) -> np.ndarray:
-    """The empty 3D view (height, width, 3) uint8: a floor with its grid that fades into paper away from `middle`."""
-    width, height = size
-    rays = camera.intrinsics.rays(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1))
-    rays = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) @ camera.rotation
-    eye = camera.to_world(np.zeros(3))
-    falls = rays[..., 2] < -1e-3
-    ground = eye[:2] - rays[..., :2] * (eye[2] / np.where(falls, rays[..., 2], -1e-3))[..., None]
-
-    line = np.zeros((height, width))
-    for x in (ground[..., 0], ground[..., 1]):
-        pixel = np.hypot(*np.gradient(x)) + 1e-6  # mm of floor that a pixel covers: keeps lines equally thin everywhere
-        off = np.abs(x - np.round(x / options.grid_mm) * options.grid_mm) / pixel
-        crowded = (pixel / (0.3 * options.grid_mm)).clip(max=1)
-        line = np.maximum(line, (0.5 + max(height / 1400, 0.5) - off).clip(0, 1) * (1 - crowded))
-    far = ((ground - middle[:2]) ** 2).sum(axis=-1) / (2 * FLOOR_MM**2)
-    fade = np.where(falls, np.exp(-far), 0.0)[..., None]
-    paper, floor, grid = (np.array(colour, np.float64) for colour in (options.paper, options.floor, options.grid))
-    stage = paper + fade * (floor - paper)
-    stage += fade * line[..., None] * (grid - stage)
-    return np.rint(stage).astype(np.uint8)
 
 
 def _project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

@@ -27,12 +27,20 @@ from pipeline.export_view import Footage
 from pipeline.focal import focal_length, photo_equivalent, video_equivalent
 from pipeline.image import read_image, write_image
 from pipeline.people import ClipPoses, Person
-from pipeline.place import CAMERA_UP, stand, up_direction
+from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, track_of
-from pipeline.trajectory import check_height, find_ground, joint_rays, root_path, scale_to_height, world_path
+from pipeline.trajectory import (
+    Ground,
+    check_height,
+    find_ground,
+    joint_rays,
+    root_path,
+    scale_to_height,
+    world_path,
+)
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
 from pipeline.weights import file_sha256, find_weights
 
@@ -153,12 +161,12 @@ def camera_of(clip: ClipPoses) -> Intrinsics:
 
 
 def lift_track(track: Track2D, lifter: Lifter, camera: Intrinsics, *, wishes: Wishes) -> Track3D:
-    """The 3D track of a cleaned 2D track, smoothed like it, and as tall as the wishes say."""
+    """The 3D track of a cleaned 2D track, smoothed in its parts, and as tall as the wishes say."""
     options = SMOOTHING[wishes.smooth]
     lifted = lifter.lift(track, camera)
     xyz = lifted.xyz.copy()
     for part in parts(track, options):
-        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.cutoff_hz, order=options.order)
+        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.lifted_hz, order=options.order)
     lifted = replace(lifted, xyz=xyz)
     return lifted if wishes.height_cm is None else scale_to_height(lifted, 10 * wishes.height_cm)
 
@@ -193,6 +201,30 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
 # All that is known about a clip
 
 
+@dataclass(frozen=True)
+class Scene:
+    """Where the people of a clip are: the floor they share, and of each, row for row as in the tracks, the root as the
+    picture alone tells it, `roots` (T, 3), mm, camera axes, and the joints on the floor, `worlds` (T, 17, 3), mm.
+    """
+
+    ground: Ground
+    roots: tuple[np.ndarray, ...]
+    worlds: tuple[np.ndarray, ...]
+
+
+def place_people(found: Sequence[Poses], *, wishes: Wishes) -> Scene:
+    """Where people are, each of whom is in some frame of the same clip."""
+    stretches = [parts(one.track, SMOOTHING[wishes.smooth]) for one in found]
+    lifted, roots = [one.lifted for one in found], []
+    for one, stretch in zip(found, stretches, strict=True):
+        rays, weight = joint_rays(one.track, camera_of(one.clip))
+        roots.append(root_path(one.lifted, rays, weight=weight, parts=stretch).xyz)
+    ground = find_ground(up_direction(*lifted), *zip(lifted, roots, strict=True))
+    each = zip(lifted, roots, stretches, strict=True)
+    worlds = tuple(world_path(one, root, ground, parts=stretch) for one, root, stretch in each)
+    return Scene(ground, tuple(roots), worlds)
+
+
 def clip_poses(found: Sequence[Poses], *, wishes: Wishes, provenance: dict[str, Any]) -> ClipPoses:
     """The people of one clip in the world they share, with moving roots; those who are in no frame are left out.
 
@@ -200,20 +232,13 @@ def clip_poses(found: Sequence[Poses], *, wishes: Wishes, provenance: dict[str, 
     """
     clip, camera = found[0].clip, camera_of(found[0].clip)
     found = [one for one in found if len(one.track)]
-    stretches = [parts(one.track, SMOOTHING[wishes.smooth]) for one in found]
-    roots = []
-    for one, stretch in zip(found, stretches, strict=True):
-        rays, weight = joint_rays(one.track, camera)
-        roots.append(root_path(one.lifted, rays, weight=weight, parts=stretch).xyz)
-    lifted = [one.lifted for one in found]
-    ground = find_ground(up_direction(*lifted), *zip(lifted, roots, strict=True))
+    scene = place_people(found, wishes=wishes)
     people = []
-    for one, root, stretch in zip(found, roots, stretches, strict=True):
+    for one, root, world in zip(found, scene.roots, scene.worlds, strict=True):
         track = complete(one.track, one.lifted.xyz + root[:, None], camera)
-        world = world_path(one.lifted, root, ground, parts=stretch)
         seen_2d = (track.frame, track.time_s, track.xy, track.score, track.filled)
         people.append(Person(one.id, track.skeleton, *seen_2d, one.lifted.xyz, world))
-    return replace(clip, up=ground.up, people=tuple(people), provenance=provenance)
+    return replace(clip, up=scene.ground.up, people=tuple(people), provenance=provenance)
 
 
 def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> CleanTrack2D:
@@ -241,21 +266,15 @@ def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> Cle
 def picture_of(poses: ClipPoses) -> tuple[Renderer, dict[int, list[Figure]]]:
     """What draws a clip's frames, and the figures in each frame that has some, by the frame's index.
 
-    People stand where they are on the whole, seen from the first, who stands above the origin: the view never moves.
+    People are drawn where they are in the world.
     """
-    worlds = []
-    for person in poses.people:
-        away = np.median(person.world[:, H36M17.root], axis=0) - np.median(
-            poses.people[0].world[:, H36M17.root], axis=0
-        )
-        standing = stand(Track3D(H36M17, person.frame, person.time_s, person.xyz), poses.up)
-        worlds.append(standing + away * (1, 1, 0))
     figures: dict[int, list[Figure]] = {}
-    for person, world in zip(poses.people, worlds, strict=True):
+    for person in poses.people:
         for row, frame in enumerate(person.frame.tolist()):
-            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], world[row]))
+            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], person.world[row]))
     skeleton_2d = poses.people[0].skeleton2d if poses.people else H36M17  # with nobody there it does not matter
-    return Renderer(poses.size, worlds, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
+    worlds, times = [person.world for person in poses.people], [person.time_s for person in poses.people]
+    return Renderer(poses.size, worlds, times=times, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
 
 
 def draw_video(

@@ -24,9 +24,10 @@ Parts = Sequence[slice]  # stretches of rows in which one person is followed, as
 MIN_JOINTS = 4  # that a frame must know
 MIN_SPREAD = 1e-3  # of their rays: standard deviation on the plane z = 1; that of someone 400 m away
 ROUNDS, HUBER, HUBER_MM = 5, 1.5, 30.0  # joints further off than this many robust deviations, and mm, count less
-# Low-pass along the line of sight and across it. Paths of lifted walks are off by 117 mm with 1 Hz, by 135 with 2;
-# exact input loses 4 to 10 mm with 1 Hz, 6 to 26 with 0.5.
-ALONG_HZ, ACROSS_HZ, ORDER = 1.0, 6.0, 4
+# Low-pass along the line of sight and across it. A depth further than so many robust deviations from the smooth one
+# counts less, and one that its frame tells badly down to the least share of the usual weight.
+ALONG_HZ, ACROSS_HZ, ORDER = 0.4, 6.0, 4
+DEPTH_HUBER, DEPTH_ROUNDS, LEAST_SHARE, GREATEST_SHARE = 1.5, 8, 0.01, 10.0
 
 # What touches the ground is slow for a while, and nothing that flies is slow for so long. Along the line of sight the
 # noise of depth passes for speed. It is also among the lowest joints of the body, and near to the ground found.
@@ -37,9 +38,14 @@ LOW_MM, NEAR_MM = 80.0, 200.0
 TILT_SD, MAX_TILT, HEIGHT_SD, GROUND_S = 3.0, 10.0, 60.0, 0.5
 PLANE_ROUNDS = 10  # of reweighting, by when the plane has settled
 
-# Feet are held against the picture, which wins after PULL_S; corrections bend within EASE_S and, of height, go
-# straight from one contact to the next, seen over LEVEL_S.
-PULL_S, EASE_S, LEVEL_S = 0.5, 0.04, 0.2
+# Feet are held against the picture, which wins after PULL_S, the less the faster they are against HELD_MM_S; low feet
+# are within FOOT_MM of the lowest joint. Corrections bend within EASE_S and, of height, go straight from one contact
+# to the next, seen over LEVEL_S.
+PULL_S, EASE_S, LEVEL_S = 0.8, 0.04, 0.2
+HELD_MM_S, FOOT_MM, HOLD_ROUNDS = 400.0, 120.0, 8
+
+# Nobody is in the air for longer than AIR_S, a jump 0.6 m high; what else seems so is drift, lower than DRIFT_HZ.
+AIR_S, DRIFT_HZ = 0.7, 1.0
 
 # From the ankle joint to the floor, as a share of the stature (Winter 2009, table 4.1, after Drillis and Contini).
 ANKLE_HEIGHT = 0.039
@@ -76,6 +82,10 @@ class Ground:
         """Points (..., 3) in camera axes, mm, in world axes."""
         return points @ self.rotation.T + (0.0, 0.0, self.height)
 
+    def to_camera(self, world: np.ndarray) -> np.ndarray:
+        """World points (..., 3), mm, in camera axes: the exact inverse of `to_world`."""
+        return (world - (0.0, 0.0, self.height)) @ self.rotation
+
 
 def joint_rays(track: Track2D, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Rays (T, 17, 2) on z = 1 and scores (T, 17) of a 2D track for the joints of H36M17.
@@ -103,15 +113,19 @@ def solve_root(poses: np.ndarray, rays: np.ndarray, *, weight: np.ndarray) -> np
 def root_path(lifted: Track3D, rays: np.ndarray, *, weight: np.ndarray, parts: Parts = (slice(None),)) -> RootPath:
     """The root over time, from rays (T, J, 2) on z = 1 and weights (T, J) of the joints of `lifted`.
 
-    As `solve_root`, then filled and smoothed without lag: the logarithm of the depth at `ALONG_HZ`, then, with this
-    depth, the direction at `ACROSS_HZ`. `parts` are smoothed each by itself.
+    As `solve_root`, then filled and smoothed without lag: the logarithm of the depth at `ALONG_HZ`, robustly and by
+    how well each frame tells it, then, with this depth, the direction at `ACROSS_HZ`. `parts` are smoothed each by
+    itself.
     """
     root, weight = _solve(lifted.xyz, rays, weight=weight)
     solved = np.isfinite(root).all(-1)
     if not solved.any():
         return RootPath(root, solved)
     time_s = lifted.time_s
-    depth = np.exp(_smoothed(_filled(np.log(root[:, 2]), solved, time_s), time_s, parts, cutoff_hz=ALONG_HZ))
+    log_depth, share = _filled(np.log(root[:, 2]), solved, time_s), _shares(lifted.xyz, rays, root=root, weight=weight)
+    for part in parts:
+        log_depth[part] = _calm(log_depth[part], share[part], time_s[part])
+    depth = np.exp(log_depth)
     across = _across(lifted.xyz, rays, depth=depth, weight=weight)
     direction = _filled(across / depth[:, None], solved, time_s)
     direction = _smoothed(direction, time_s, parts, cutoff_hz=ACROSS_HZ)
@@ -147,7 +161,8 @@ def world_path(lifted: Track3D, root: np.ndarray, ground: Ground, *, parts: Part
     """World joints (T, J, 3), mm, of a person with the root at (T, 3), mm, camera axes, on the ground.
 
     What touches the ground is put on it; in between the height over the ground is that of the picture, so a jump
-    leaves the floor. Feet that touch it are held where they are, as far as the picture lets them within `PULL_S`.
+    leaves the floor. Who would be in the air, or below the floor, for longer than `AIR_S` is put on it too. Feet that
+    touch it are held where they are, as far as the picture lets them within `PULL_S`.
     `lifted` must be finite; `parts` are treated each by itself. If `root` is NaN throughout, the person stands above
     the origin.
     """
@@ -160,9 +175,12 @@ def world_path(lifted: Track3D, root: np.ndarray, ground: Ground, *, parts: Part
 
 
 def skating(feet: np.ndarray, time_s: np.ndarray, contact: np.ndarray) -> float:
-    """Mean horizontal speed, mm/s, of world points (T, K, 3), mm, while in contact (T, K); NaN if none ever is."""
-    both = contact[1:] & contact[:-1]
+    """Mean horizontal speed, mm/s, of world points (T, K, 3), mm, while in contact (T, K); NaN if none ever is.
+
+    It is over the steps from one row to the next at both of which a point is in contact and finite.
+    """
     speed = np.linalg.norm(np.diff(feet[..., :2], axis=0), axis=-1) / np.diff(time_s)[:, None]
+    both = contact[1:] & contact[:-1] & np.isfinite(speed)
     return float(speed[both].mean()) if both.any() else float("nan")
 
 
@@ -225,6 +243,41 @@ def _least_squares(poses: np.ndarray, rays: np.ndarray, weight: np.ndarray) -> t
     return np.concatenate([mean_right + mean_rays * z[:, None], z[:, None]], -1), np.sqrt(square)
 
 
+def _shares(poses: np.ndarray, rays: np.ndarray, *, root: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """How well frames tell the logarithm of the depth of the root, their Fisher information (T,), the usual being 1.
+
+    It grows with the weight of the joints and the extent of the body across the line of sight, and falls with the
+    joints' distance from their rays: who bends towards the camera, or was lifted wrongly, tells little. NaN roots: 0.
+    """
+    known = (weight > 0)[..., None]
+    place = poses + root[:, None]
+    off = np.where(known, place[..., :2] - rays * place[..., 2:], 0.0)
+    total = np.maximum(weight.sum(1), 1e-9)
+    share = (weight / total[:, None])[..., None]
+    middle = (share * np.where(known, rays, 0.0)).sum(1, keepdims=True)
+    extent = (share * np.where(known, rays - middle, 0.0) ** 2).sum((1, 2)) * root[:, 2] ** 2
+    told = total * extent / ((share * off**2).sum((1, 2)) + HUBER_MM**2)
+    usual = np.nanmedian(told)
+    return np.nan_to_num(np.clip(told / usual, LEAST_SHARE, GREATEST_SHARE))
+
+
+def _calm(values: np.ndarray, share: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+    """Values (T,) with weights (T,) as a curve of little bending: a smoothing spline, in steps of time, that lets
+    half the amplitude of `ALONG_HZ` through (Whittaker 1923). Straight lines stay as they are, up to both ends.
+
+    Reweighted (Huber) against stretches that are off.
+    """
+    if len(values) < 3 or not share.any():
+        return values
+    at, still = share + 1e-6, np.zeros(len(values) - 1)
+    for _ in range(DEPTH_ROUNDS):
+        curve = _eased(time_s, goal=values, at=at, speed=still, hold=still, ease=(2 * np.pi * ALONG_HZ) ** -2)
+        off = np.abs(values - curve)
+        usual = 1.4826 * np.median(off[share > 0])
+        at = share * np.minimum(1.0, DEPTH_HUBER * usual / np.maximum(off, 1e-9)) + 1e-6
+    return curve
+
+
 def _across(poses: np.ndarray, rays: np.ndarray, *, depth: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Tx and Ty (T, 2) of roots whose Tz (T,) is given; 0 where no joint is known."""
     poses, rays = (np.where(weight[..., None] > 0, points, 0.0) for points in (poses, rays))
@@ -256,12 +309,9 @@ def _still(points: np.ndarray, time_s: np.ndarray) -> np.ndarray:
 
     They may seem faster along the line of sight than across it.
     """
-    moved, middle = np.diff(points, axis=0), (points[1:] + points[:-1]) / 2
-    sight = middle / np.maximum(np.linalg.norm(middle, axis=-1, keepdims=True), 1e-9)
-    along = (moved * sight).sum(-1, keepdims=True)
-    across = np.linalg.norm(moved - along * sight, axis=-1)
+    across, along = _split(points)
     step = np.diff(time_s)[:, None]
-    slow = (across < SLOW_MM_S * step) & (np.abs(along[..., 0]) < SLOW_ALONG_MM_S * step) & (step <= GAP_S)
+    slow = (across < SLOW_MM_S * step) & (along < SLOW_ALONG_MM_S * step) & (step <= GAP_S)
     still = np.zeros(points.shape[:2], bool)
     for joint, column in enumerate(slow.T):
         changes = np.flatnonzero(np.diff(column, prepend=False, append=False))
@@ -269,6 +319,14 @@ def _still(points: np.ndarray, time_s: np.ndarray) -> np.ndarray:
             if time_s[stop] - time_s[start] >= STILL_S - 1e-6:
                 still[start : stop + 1, joint] = True
     return still
+
+
+def _split(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far points (T, J, 3) go from row to row across and along the line of sight from the origin, (T - 1, J)."""
+    moved, middle = np.diff(points, axis=0), (points[1:] + points[:-1]) / 2
+    sight = middle / np.maximum(np.linalg.norm(middle, axis=-1, keepdims=True), 1e-9)
+    along = (moved * sight).sum(-1, keepdims=True)
+    return np.linalg.norm(moved - along * sight, axis=-1), np.abs(along[..., 0])
 
 
 def _sharing(time_s: np.ndarray) -> np.ndarray:
@@ -298,27 +356,59 @@ def _plane(points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _correction(world: np.ndarray, time_s: np.ndarray, skeleton: Skeleton, *, eye: float) -> np.ndarray:
     """Offsets (T, 3) of a person (T, J, 3) that put on the floor what touches it and keep standing feet in place."""
-    touch = _touching(world, time_s, eye=eye) & (np.abs(world[..., 2]) < NEAR_MM)
     offset = np.zeros((len(world), 3))
-    if len(world) < 3 or not touch.any():
+    if len(world) < 3:
         return offset
-    down = touch.any(1)
-    to_floor = np.where(down, -world[..., 2].min(1), 0.0)
-    level, still = np.full(len(world) - 1, LEVEL_S**2), np.zeros(len(world) - 1)
-    offset[:, 2] = _eased(time_s, goal=to_floor, at=down.astype(float), speed=still, hold=level)
-
-    feet = skeleton.indices(("l_ankle", "r_ankle"))
-    held = touch[1:, feet] & touch[:-1, feet]
-    count = held.sum(1)
-    pull, picture = np.full(len(world), PULL_S**-2), np.zeros(len(world))
-    for axis in (0, 1):
-        moved = (np.diff(world[:, feet, axis], axis=0) * held).sum(1) / np.maximum(count, 1) / np.diff(time_s)
-        offset[:, axis] = _eased(time_s, goal=picture, at=pull, speed=-moved, hold=count.astype(float))
+    offset[:, 2] = -_drift(world[..., 2].min(1), time_s)
+    level = world + offset[:, None]
+    down = (_touching(level, time_s, eye=eye) & (np.abs(level[..., 2]) < NEAR_MM)).any(1)
+    if down.any():
+        to_floor = np.where(down, -level[..., 2].min(1), 0.0)
+        straight, still = np.full(len(world) - 1, LEVEL_S**2), np.zeros(len(world) - 1)
+        offset[:, 2] += _eased(time_s, goal=to_floor, at=down.astype(float), speed=still, hold=straight)
+    offset[:, :2] = _holding(world + offset[:, None], time_s, skeleton, eye=eye)
     return offset
 
 
-def _eased(time_s: np.ndarray, *, goal: np.ndarray, at: np.ndarray, speed: np.ndarray, hold: np.ndarray) -> np.ndarray:
-    """Offsets o (T,), T > 2, that minimise sum at (o - goal)^2 + sum hold (o' - speed)^2 + EASE_S^2 sum o''^2.
+def _drift(lowest: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+    """How far above the floor someone is (T,), mm, without jumps, from the height (T,) of the lowest joint.
+
+    What is higher for shorter than `AIR_S` than before and after is a jump (morphological opening), and stays.
+    """
+    for pick in (np.min, np.max):
+        bounds = np.searchsorted(time_s, [time_s - AIR_S / 2 - 1e-6, time_s + AIR_S / 2 + 1e-6])
+        lowest = np.array([pick(lowest[first:last]) for first, last in bounds.T])
+    return smooth(lowest, time_s, cutoff_hz=DRIFT_HZ, order=ORDER)
+
+
+def _holding(world: np.ndarray, time_s: np.ndarray, skeleton: Skeleton, *, eye: float) -> np.ndarray:
+    """Horizontal offsets (T, 2) of a person (T, J, 3) that keep low and slow ankles where they are.
+
+    Which feet stand is found with the offsets: a low ankle pulls by (1 + (v / HELD_MM_S)^2)^-2 (Geman and McClure
+    1987), where v is its horizontal speed, and what it pulls tells the speeds anew. To begin with v is that across the
+    line of sight alone, as along it the noise of depth passes for speed.
+    """
+    feet = world[:, skeleton.indices(("l_ankle", "r_ankle"))]
+    low = (feet[..., 2] < world[..., 2].min(1, keepdims=True) + FOOT_MM) & (np.abs(feet[..., 2]) < NEAR_MM)
+    low = low[1:] & low[:-1]
+    offset, pull, picture = np.zeros((len(world), 2)), np.full(len(world), PULL_S**-2), np.zeros(len(world))
+    steps = np.diff(time_s)[:, None]
+    speed = np.diff(feet, axis=0) / steps[..., None]
+    pace = _split(feet - (0.0, 0.0, eye))[0] / steps
+    for _ in range(HOLD_ROUNDS):
+        hold = np.where(low & (steps <= GAP_S), (1 + (pace / HELD_MM_S) ** 2) ** -2, 0.0)
+        total = hold.sum(1)
+        for axis in (0, 1):
+            moved = (hold * speed[..., axis]).sum(1) / np.maximum(total, 1e-9)
+            offset[:, axis] = _eased(time_s, goal=picture, at=pull, speed=-moved, hold=total, ease=EASE_S)
+        pace = np.linalg.norm(speed[..., :2] + (np.diff(offset, axis=0) / steps)[:, None], axis=-1)
+    return offset
+
+
+def _eased(
+    time_s: np.ndarray, *, goal: np.ndarray, at: np.ndarray, speed: np.ndarray, hold: np.ndarray, ease: float = EASE_S
+) -> np.ndarray:
+    """Offsets o (T,), T > 2, that minimise sum at (o - goal)^2 + sum hold (o' - speed)^2 + ease^2 sum o''^2.
 
     goal and its weight `at` are (T,), speed and its weight `hold` (T - 1,); derivatives are differences over time.
     """
@@ -326,7 +416,7 @@ def _eased(time_s: np.ndarray, *, goal: np.ndarray, at: np.ndarray, speed: np.nd
     rate = sparse.diags_array([-1 / steps, 1 / steps], offsets=[0, 1], shape=(count - 1, count))
     middle = (steps[1:] + steps[:-1]) / 2
     bend = sparse.diags_array([-1 / middle, 1 / middle], offsets=[0, 1], shape=(count - 2, count - 1)) @ rate
-    normal = sparse.diags_array(at) + rate.T @ sparse.diags_array(hold) @ rate + EASE_S**2 * bend.T @ bend
+    normal = sparse.diags_array(at) + rate.T @ sparse.diags_array(hold) @ rate + ease**2 * bend.T @ bend
     return spsolve(normal.tocsc(), at * goal + rate.T @ (hold * speed))
 
 

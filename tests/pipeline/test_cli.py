@@ -374,7 +374,11 @@ def test_measure_on_clips_with_truth(posecli, tmp_path):
     result = posecli("eval-clips", tmp_path, "--json", tmp_path / "r.json")
     assert result.code == 0, result.err
     scores = json.loads((tmp_path / "r.json").read_text())
-    assert set(scores["clips"]["D_walk"]) == {"frames", "found", "pck", "mpjpe_mm", "pa_mpjpe_mm"}
+    assert list(scores["clips"]["D_walk"]) == [
+        *("frames", "found", "pck", "mpjpe_mm", "pa_mpjpe_mm", "mpjpe_true_focal_mm", "pa_mpjpe_true_focal_mm"),
+        *("root_mm", "root_scaled_mm", "skate_mm_s", "skate_true_mm_s", "accel_mm_s2", "accel_world_mm_s2"),
+    ]
+    assert np.isfinite(list(scores["mean"].values())).all()
     assert scores["mean"] == scores["clips"]["D_walk"]
     assert scores["mean"]["frames"] == 68
     assert scores["mean"]["found"] >= 60

@@ -226,7 +226,75 @@ def test_everybody_is_in_view_but_stray_frames_do_not_count():
         renderer.draw(photo(), [], 0.0),
         atol=90,  # lines of the grid may lie a pixel elsewhere
     )
-    assert Renderer(SIZE, [stray], **options)._camera.translation[2] < 1.05 * renderer._camera.translation[2]
+    assert (
+        Renderer(SIZE, [stray], **options)._stage.camera.translation[2] < 1.05 * renderer._stage.camera.translation[2]
+    )
+
+
+def far_walk(metres: float, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """World poses (T, J, 3) of someone who is moved along, and their times (T,)."""
+    return body() + np.linspace((0, 0, 0), (1000 * metres, 400 * metres, 0), count)[:, None], np.arange(count) / 30
+
+
+def drawn_at(renderer: Renderer, pose: np.ndarray, time_s: float) -> np.ndarray:
+    """The corners (2, 2) of what is drawn of a person in the 3D view, as shares of its width and height."""
+    view, empty = (
+        right_panel(renderer.draw(photo(), figures, time_s)) for figures in ([Figure(flat(), sure(), pose)], [])
+    )
+    rows, columns = np.nonzero((view != empty).any(axis=-1))
+    return np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]]) / view.shape[1::-1]
+
+
+def test_a_short_way_is_walked_through_a_still_view_and_a_long_one_is_followed():
+    for metres, follows in ((1, False), (12, True)):
+        walk, times = far_walk(metres)
+        renderer = Renderer(SIZE, [walk], times=[times], skeleton_2d=LSP14, skeleton_3d=H36M16)
+        assert renderer._stage.follows == follows
+        floors = [right_panel(renderer.draw(photo(), [], times[row]))[:-80] for row in (50, 70)]
+        assert (floors[0] != floors[1]).any() == follows
+        first, last = (drawn_at(renderer, walk[row], times[row]).mean(0) for row in (2, -3))
+        moved = np.abs(last - first)[0]
+        assert (moved < 0.02) == follows
+        for row in (2, 100, -3):
+            low, high = drawn_at(renderer, walk[row], times[row])
+            assert low.min() > 0.02
+            assert high.max() < 0.98
+            assert high[1] - low[1] > 0.35  # not tiny
+    still = Renderer(SIZE, [walk], skeleton_2d=LSP14, skeleton_3d=H36M16)  # when is not known
+    assert not still._stage.follows
+
+
+def test_a_view_that_follows_shows_the_floor_of_the_world():
+    """The lines of the floor pass by as fast as the person walks: by a whole square they are where they were."""
+    walk, times = far_walk(15, 301)
+    renderer = Renderer(SIZE, [walk], times=[times], skeleton_2d=LSP14, skeleton_3d=H36M16)
+    stage = renderer._stage
+    shifts = np.array([stage.shift(t) for t in times])
+    np.testing.assert_allclose(np.diff(shifts, axis=0), np.diff(walk[:, 0], axis=0), atol=1)
+    assert stage.shift(-5.0)[2] == 0
+    floor, square = stage._floor, renderer.options.grid_mm
+    here = floor.draw(np.array([120.0, 70.0, 0.0]))
+    np.testing.assert_array_equal(here, floor.draw(np.array([120.0 + 3 * square, 70.0 - 2 * square, 0.0])))
+    assert (here != floor.draw(np.array([120.0 + square / 2, 70.0, 0.0]))).any()
+    # a line of the world stays a line of the world
+    for shift in (np.zeros(3), np.array([130.0, 0, 0]), np.array([0, 210.0, 0])):
+        middle = stage.camera.to_world(np.array([0.0, 0, stage.camera.translation[2]]))
+        crossing = np.round((middle + shift)[:2] / square) * square
+        x, y = np.rint(stage.camera.project(np.array([*crossing, 0.0]) - shift)).astype(int)
+        dark = floor.draw(shift).astype(int).sum(-1)
+        assert dark[y, x] < np.median(dark[y - 4 : y + 5, x - 4 : x + 5])
+
+
+def test_the_way_of_several_people_is_that_of_their_middle_and_goes_on_without_them():
+    walk, times = far_walk(12)
+    other = walk + np.array([0, 2000, 0])
+    stage = Renderer(SIZE, [walk, other], times=[times, times], skeleton_2d=LSP14, skeleton_3d=H36M16)._stage
+    np.testing.assert_allclose(
+        stage.shift(times[100])[:2], np.nanmedian(other[100], 0)[:2] - np.array([0, 1000]), atol=5
+    )
+    gone = np.r_[0:80, 140:200]
+    stage = Renderer(SIZE, [walk[gone]], times=[times[gone]], skeleton_2d=LSP14, skeleton_3d=H36M16)._stage
+    np.testing.assert_allclose(stage.shift(times[110])[:2], np.nanmedian(walk[110], 0)[:2], atol=5)
 
 
 def test_a_clip_without_poses_shows_the_floor_and_any_pose_fits():
@@ -253,7 +321,7 @@ def test_the_nearer_body_hides_the_farther_one_in_any_order(renderer):
 def test_the_shadow_lies_under_the_feet(renderer, empty):
     stage = right_panel(empty).astype(int)
     view = right_panel(renderer.draw(photo(), [Figure(flat(), sure(), body())], 0.0)).astype(int)
-    ankles = renderer._camera.project(np.array([BODY["l_ankle"], BODY["r_ankle"]], np.float64))
+    ankles = renderer._stage.camera.project(np.array([BODY["l_ankle"], BODY["r_ankle"]], np.float64))
     x, y = np.rint(ankles.mean(axis=0)).astype(int)
     assert (view[y, x] < stage[y, x] - 8).all()
 

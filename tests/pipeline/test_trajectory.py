@@ -17,6 +17,8 @@ from pipeline.skeleton import COCO17, H36M16, H36M17, MPII16, Skeleton, convert
 from pipeline.trajectory import (
     ANKLE_HEIGHT,
     Ground,
+    _drift,
+    _shares,
     find_ground,
     joint_rays,
     root_path,
@@ -225,6 +227,34 @@ def test_a_path_at_a_steady_rate_of_depth_stays_and_noise_goes():
     assert smooth[within, :2].mean() < 0.8 * raw[within, :2].mean()
 
 
+def test_a_stretch_of_bad_frames_does_not_move_the_depth_of_the_others():
+    count, depth, wrong = 150, 4000.0, slice(60, 75)
+    poses = np.tile(bodies(1), (count, 1, 1))
+    rays, weight = seen(poses + np.array([200.0, 0, depth])), np.ones((count, 17))
+    rays[wrong] *= 1.5  # as from two thirds of the distance
+    found = root_path(lifted(poses), rays, weight=weight).xyz[:, 2]
+    plain = solve_root(poses, rays, weight=weight)[:, 2]
+    assert np.abs(plain - depth)[wrong].min() > 1000
+    assert np.abs(found - depth).max() < 150
+
+
+def test_frames_that_tell_the_depth_badly_count_less():
+    count, depth = 120, 4000.0
+    rng = np.random.default_rng(8)
+    poses = np.tile(bodies(1), (count, 1, 1))
+    bad = np.arange(count) % 2 == 1
+    rays, weight = seen(poses + np.array([0.0, 0, depth])), np.ones((count, 17))
+    rays += np.where(bad, 0.03, 0.001)[:, None, None] * rng.normal(size=rays.shape)
+    track = lifted(poses)
+    shares = _shares(poses, rays, root=solve_root(poses, rays, weight=weight), weight=weight)
+    assert shares[bad].max() < 0.4 * shares[~bad].min()
+    alone = root_path(
+        Track3D(H36M17, track.frame[bad], track.time_s[bad], poses[bad]), rays[bad], weight=weight[bad]
+    ).xyz
+    both = root_path(track, rays, weight=weight).xyz[bad]
+    assert np.abs(both[:, 2] - depth).mean() < 0.5 * np.abs(alone[:, 2] - depth).mean()
+
+
 def test_parts_are_smoothed_each_by_itself():
     count = 80
     root = np.where(np.arange(count)[:, None] < 40, (0.0, 0, 3000), (0.0, 0, 6000))
@@ -322,6 +352,17 @@ def test_a_jump_leaves_the_floor_by_its_height():
     assert np.abs(lowest[height == 0]).max() < 15
 
 
+def test_who_drifts_off_the_floor_is_put_back_on_it():
+    """As the height of someone near a camera that looks down does when the depth is wrong."""
+    world, contact = walk(240)
+    drift = 500 * np.sin(2 * np.pi * 0.2 * np.arange(240) / FPS)
+    track, root, up = film(world)
+    ground = find_ground(up, (track, root))
+    placed = world_path(track, root - drift[:, None] * np.array([0, 1.0, 0]), ground)
+    assert np.abs(placed[:, FEET, 2][contact]).mean() < 25
+    np.testing.assert_allclose(_drift(np.zeros(30), np.arange(30) / FPS), 0)
+
+
 @pytest.mark.parametrize("turn", [[1, -1, -1], [-1, 1, -1]])
 def test_a_handstand_stands_on_its_hands(turn):
     still = np.tile(walk(1, heading=0)[0], (60, 1, 1))
@@ -349,6 +390,16 @@ def test_feet_that_stand_stop_skating():
     assert errors[1] < errors[0]
     # as smooth as it was: no jumps where a foot is put down or lifted
     assert np.abs(np.diff(after[:, 0], 2, axis=0)).max() * FPS**2 < 15_000
+
+
+def test_feet_in_the_air_are_not_held():
+    """Someone who is carried along, feet off the floor or fast, keeps the speed of the picture."""
+    still = np.tile(walk(1, heading=0)[0], (120, 1, 1))
+    carried = still + np.arange(120)[:, None, None] / FPS * np.array([1500.0, 0, 0])
+    track, root, up = film(carried)
+    world = world_path(track, root, find_ground(up, (track, root)))
+    pace = np.diff(world[:, 0, 0]) * FPS
+    assert pace[30:-30].mean() == pytest.approx(1500, rel=0.02)
 
 
 def test_parts_are_put_on_the_ground_each_by_itself():
