@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hourglass.codec import to_crop, to_heatmap
@@ -23,6 +23,7 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError
+from pipeline.runtime import Network, choose_runtime, compile_network
 
 KIND = "finder"
 ARCH = "stacked-hourglass"
@@ -185,6 +186,17 @@ def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray
     return canvas, np.array([new[0] / width, new[1] / height])
 
 
+class _FrameNetwork(nn.Module):
+    """A network with what comes before and after it: canvases (N, H, W, 3) uint8 BGR to probabilities."""
+
+    def __init__(self, model: nn.Module, pixels: Pixels) -> None:
+        super().__init__()
+        self.model, self.pixels = model, pixels
+
+    def forward(self, canvases: Tensor) -> Tensor:
+        return self.model(to_input(canvases, self.pixels))[-1].float().sigmoid()
+
+
 @dataclass(frozen=True)
 class Found:
     """A person in a frame: the region, frame pixels, and how sure it is that someone is there, 0 to 1."""
@@ -202,10 +214,17 @@ class Finder:
     device: torch.device
     meta: dict[str, Any]
     pixels: Pixels = field(default_factory=Pixels)
+    runtime: str = "torch"  # of `pipeline.runtime`
+    networks: dict[tuple[int, ...], Network] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> "Finder":
-        """Read a weights file; CheckpointError if it is not a sound finder checkpoint."""
+    def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Finder":
+        """Read a weights file.
+
+        Raises CheckpointError if it is not a sound finder checkpoint, DeviceError if the runtime and the device do not
+        go together.
+        """
+        runtime = choose_runtime(runtime, device)
         checkpoint = load_checkpoint(path, KIND)
         try:
             model, codec, pixels = _described(checkpoint)
@@ -213,7 +232,7 @@ class Finder:
             raise CheckpointError(f"{path}: does not describe a finder this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        return cls(model, codec, device, checkpoint.meta, pixels)
+        return cls(model, codec, device, checkpoint.meta, pixels, runtime)
 
     @property
     def longer(self) -> int:
@@ -236,13 +255,20 @@ class Finder:
         rows = zip(centre.tolist(), side.tolist(), people[:, 3].tolist(), strict=True)
         return [Found(Region(x, y, length), score) for (x, y), length, score in rows]
 
-    @torch.inference_mode()
+    def _maps(self, canvases: np.ndarray) -> Tensor:
+        """Probabilities (N, K, H/4, W/4) for canvases (N, H, W, 3) uint8 BGR; all frames of a clip have one shape."""
+        shape = canvases.shape[1:]
+        if shape not in self.networks:
+            example = torch.zeros(2, *shape, dtype=torch.uint8)
+            network = _FrameNetwork(self.model, self.pixels)
+            self.networks[shape] = compile_network(network, example, device=self.device, runtime=self.runtime)
+        return self.networks[shape](torch.from_numpy(canvases))
+
     def decoded(self, canvases: np.ndarray, *, lowest: float, overlap: float = 0.6) -> list[np.ndarray]:
         """People (M, 4), x, y, side in input pixels and score, of each canvas (N, H, W, 3) uint8 BGR, whose sides are
         multiples of `multiple`.
         """
-        images = to_input(torch.from_numpy(canvases).to(self.device), self.pixels)
-        maps = self.model(images)[-1].float().sigmoid()
+        maps = self._maps(canvases)
         found = [self.codec.decode(one, lowest=lowest).cpu().numpy().astype(np.float64) for one in maps]
         return [without_doubles(people, overlap=overlap) for people in found]
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from hourglass.codec import Codec
 from hourglass.model import HourglassConfig
-from hourglass.predict import Detector, Pixels, predict_views, to_input
+from hourglass.predict import Detector, LookNetwork, Pixels, to_input
 from pipeline.errors import CheckpointError, InputError
 from pipeline.skeleton import Skeleton
 
@@ -44,9 +44,11 @@ class Teacher:
 
     def targets(self, crops: Tensor) -> Tensor:
         """Maps (N, J, S/4, S/4) on the student's grid for crops (N, rS, rS, 3) uint8 BGR, mirror images averaged in."""
-        images = to_input(crops, self.detector.pixels)
-        maps = predict_views(self.detector.model, self.detector.codec, images, self.detector.skeleton.flip).mean(0)
-        return F.avg_pool2d(maps, self.ratio) * self.ratio**2  # a student's pixel holds the mass of all within it
+        network = LookNetwork(self.detector.model, self.detector.codec, self.detector.pixels)
+        with torch.no_grad():
+            maps, mirrored = network(crops), network(crops.flip(2))
+            both = (maps + mirrored.flip(-1)[:, list(self.detector.skeleton.flip)]) / 2
+            return F.avg_pool2d(both, self.ratio) * self.ratio**2  # a student's pixel holds the mass of all within it
 
     def shown(self, crops: Tensor, pixels: Pixels) -> Tensor:
         """The student's input (N, 3, S, S) for the same crops."""

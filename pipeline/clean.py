@@ -102,6 +102,13 @@ def parts(track: Track2D, options: CleanOptions) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
+def lasting(tracks: Sequence[Track2D], options: CleanOptions = CleanOptions()) -> list[Track2D]:
+    """The tracks of one clip without those so short that something else was taken for a person."""
+    spans = [float(track.time_s[-1] - track.time_s[0]) if len(track) else 0.0 for track in tracks]
+    least = min(options.blip_s, 0.5 * max(spans, default=0.0))
+    return [track for track, span in zip(tracks, spans, strict=True) if span >= least]
+
+
 def without_blips(track: Track2D, options: CleanOptions) -> Track2D:
     """The track without the short parts in which something else was taken for a person."""
     found = parts(track, options)

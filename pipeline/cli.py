@@ -41,6 +41,7 @@ Exports = Annotated[
     ),
 ]
 Smooth = Annotated[str, typer.Option(help="off, light or strong")]
+People = Annotated[int, typer.Option(min=1, help="to follow at a time, the most prominent ones")]
 Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an adult of average build")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
@@ -91,6 +92,7 @@ def video(
     device: Device = "auto",
     runtime: Runtime = "auto",
     export: Exports = None,
+    people: People = 1,
     smooth: Smooth = "light",
     fov: Fov = None,
     height: Height = None,
@@ -100,7 +102,7 @@ def video(
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
-    wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, salvage=salvage)
+    wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
     exports = tuple(export or ())
     check_job(source, out, exports=exports, wishes=wishes)  # before the models are loaded
     print(process_video(source, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
@@ -114,12 +116,14 @@ def image(
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    people: People = 1,
     fov: Fov = None,
 ) -> None:
     """Write a photo (jpg, png) with its 2D skeleton beside the 3D skeleton."""
     from pipeline.run import Wishes, process_image
 
-    print(process_image(source, out, _models(hourglass, lifter, device, runtime), wishes=Wishes(fov=fov)))
+    wishes = Wishes(fov=fov, people=people)
+    print(process_image(source, out, _models(hourglass, lifter, device, runtime), wishes=wishes))
 
 
 @app.command()

@@ -24,7 +24,8 @@ class CutDetector:
 
     def update(self, image: np.ndarray) -> bool:
         """Whether the next frame (H, W, 3) uint8 BGR is the first of another scene; never the clip's first frame."""
-        small = cv2.cvtColor(cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2HSV).astype(np.float32)
+        shrunk = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
+        small = cv2.cvtColor(shrunk, cv2.COLOR_BGR2HSV).astype(np.float32)
         small[..., 0] = small[..., 0] * np.minimum(small[..., 1], 64.0) / 64.0  # grey has no hue
         last, self._last = self._last, small
         if last is None or last.shape != small.shape:

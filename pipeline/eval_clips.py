@@ -154,6 +154,21 @@ def score_clip(poses: Poses, truth: ClipTruth, lifter: Lifter) -> ClipScores:
     return replace(scores, **_motion_errors(exact, truth))
 
 
+def _together(found: list[Poses]) -> Poses:
+    """All that was found as one person: who was lost and found again may have got another number."""
+    frames = np.concatenate([one.track.frame for one in found])
+    order = np.argsort(frames)
+
+    def rows(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays)[order]
+
+    seen = ("xy", "score", "filled")
+    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
+    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
+    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
+    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
+
+
 def _lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
     """The same 2D lifted with another focal length, pixels."""
     clip = replace(poses.clip, focal_px=focal_px, focal_origin="--fov")
@@ -247,7 +262,8 @@ def evaluate_clips(folder: Path, models: Models) -> dict[str, Any]:
     for name in names:
         truth = read_truth(folder / f"{name}_gt.json")
         try:
-            clips[name] = asdict(score_clip(find_poses(folder / f"{name}.mp4", models), truth, models.lifter))
+            found = _together(find_poses(folder / f"{name}.mp4", models))
+            clips[name] = asdict(score_clip(found, truth, models.lifter))
         except DataError as error:
             raise DataError(f"{folder / name}_gt.json: {error}") from error
     keys = [field.name for field in fields(ClipScores)]

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hourglass.finder import Finder
 from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
 from pipeline.ahead import read_ahead
 from pipeline.camera import Intrinsics
-from pipeline.clean import SMOOTHING, CleanTrack2D, clean, jitter, parts, smooth
+from pipeline.clean import SMOOTHING, CleanTrack2D, clean, jitter, lasting, parts, smooth
 from pipeline.crop import Region
 from pipeline.export import check_export, export
 from pipeline.export_view import Footage
@@ -30,8 +31,9 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
+from pipeline.sighting import Sighting
 from pipeline.skeleton import H36M17
-from pipeline.track import Tracker, track_of
+from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
     Ground,
     check_height,
@@ -44,7 +46,11 @@ from pipeline.trajectory import (
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
 from pipeline.weights import file_sha256, find_weights
 
+FINDER = "finder"  # the shipped one
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
+
+
+Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen in it
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Models:
     """The two trained stages, ready for use, and what to note about them beside their poses."""
 
     detector: Detector
+    finder: Finder
     lifter: Lifter
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -62,17 +69,20 @@ class Models:
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
         hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
-        provenance = {**program(), "detector": weights_note(hourglass_file), "lifter": weights_note(lifter_file)}
+        finder_file = find_weights("finder", FINDER)
+        files = {"detector": hourglass_file, "finder": finder_file, "lifter": lifter_file}
+        provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
         detector = Detector.load(hourglass_file, device, runtime=runtime)
-        return cls(detector, Lifter.load(lifter_file, device), provenance)
+        finder = Finder.load(finder_file, device, runtime=runtime)
+        return cls(detector, finder, Lifter.load(lifter_file, device), provenance)
 
-    def tracker(self) -> Tracker:
-        """A tracker for one clip."""
+    def tracker(self, *, people: int = 1) -> Tracker:
+        """A tracker for one clip and so many people at a time."""
 
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
             return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
-        return Tracker(find_joints, self.detector.skeleton)
+        return Tracker(find_joints, self.finder.people, self.detector.skeleton, TrackOptions(people=people))
 
 
 def program() -> dict[str, str]:
@@ -95,6 +105,7 @@ class Wishes:
     smooth: str = "light"  # a name of SMOOTHING
     fov: float | None = None  # horizontal field of view of the camera, degrees
     height_cm: float | None = None  # of the person; None: an adult of average build
+    people: int = 1  # to follow at a time, the most prominent
     salvage: bool = False  # use what is left of a clip that was cut short
 
 
@@ -179,23 +190,30 @@ def pose_track(clip: ClipPoses, seen: Track2D, *, lifter: Lifter, wishes: Wishes
     return Poses(clip, track, lift_track(track, lifter, camera_of(clip), wishes=wishes), (calm[0], calm[1]))
 
 
-def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: tqdm | None = None) -> Poses:
-    """Find and follow the person through a clip, clean the track and lift it.
+def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: tqdm | None = None) -> list[Poses]:
+    """Find and follow people through a clip, clean their tracks and lift them, in the order in which they were found.
 
-    Raises InputError if the clip cannot be read, or was cut short and `wishes` do not ask for what is left.
+    There is one at least, who is in no frame if nobody was found. Raises InputError if the clip cannot be read, or was
+    cut short and `wishes` do not ask for what is left.
     """
-    tracker = models.tracker()
-    sightings, times = [], []
+    tracker = models.tracker(people=wishes.people)
+    seen: dict[int, list[Row]] = {}
+    times = []
     for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
         times.append(frame.time_s)
-        sighting = tracker.update(frame.image)
-        if sighting is not None:
-            sightings.append((frame.index, frame.time_s, sighting))
+        for number, sighting in tracker.update(frame.image, frame.time_s).items():
+            seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
         if bar is not None:
             bar.update()
     clip = empty_clip(source, np.array(times), wishes=wishes)
-    seen = track_of(sightings, models.detector.skeleton, clip.size)
-    return pose_track(clip, seen, lifter=models.lifter, wishes=wishes)
+    return pose_people(clip, list(seen.values()), models=models, wishes=wishes)
+
+
+def pose_people(clip: ClipPoses, seen: Sequence[Sequence[Row]], *, models: Models, wishes: Wishes) -> list[Poses]:
+    """The poses of everyone who was seen, at least one; those who were hardly seen are left out if others were not."""
+    tracks = lasting([track_of(rows, models.detector.skeleton, clip.size) for rows in seen or [[]]])
+    found = [pose_track(clip, track, lifter=models.lifter, wishes=wishes) for track in tracks]
+    return [replace(one, id=number) for number, one in enumerate(found, 1)]
 
 
 # All that is known about a clip
@@ -325,7 +343,7 @@ def process_video(
     total = None if info.frames is None else 2 * info.frames
     with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True) as bar:
         found = find_poses(source, models, wishes, bar=bar)
-        poses = clip_poses([found], wishes=wishes, provenance=models.provenance)
+        poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
         draw_video(source, output, poses, frames=_frames_of(source, poses), bar=bar)
@@ -333,7 +351,7 @@ def process_video(
     for path in exports:
         written += export(path, poses, footage=Footage(info, _frames_of(source, poses)))
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
-    return replace(summary, jitter_px=found.jitter_px)
+    return replace(summary, jitter_px=found[0].jitter_px)
 
 
 def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
@@ -350,11 +368,10 @@ def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes 
     image = read_image(source)
     size = (image.shape[1], image.shape[0])
     focal, origin = focal_length(*size, fov=wishes.fov, equivalent_mm=photo_equivalent(source))
-    sighting = models.tracker().update(image)
-    seen = track_of([] if sighting is None else [(0, 0.0, sighting)], models.detector.skeleton, size)
+    sightings = models.tracker(people=wishes.people).update(image, 0.0)
     clip = ClipPoses(source.name, size, 1.0, 1, np.zeros(1), focal, origin, CAMERA_UP)
-    found = pose_track(clip, seen, lifter=models.lifter, wishes=wishes)
-    poses = clip_poses([found], wishes=wishes, provenance=models.provenance)
+    found = pose_people(clip, [[(0, 0.0, one)] for one in sightings.values()], models=models, wishes=wishes)
+    poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
     renderer, figures = picture_of(poses)
     write_image(output, renderer.draw(image, figures.get(0, []), 0.0))
     return Summary.of(poses, seconds=time.perf_counter() - started, written=[output])

@@ -24,6 +24,9 @@ FindJoints = Callable[[np.ndarray, Sequence[Region]], tuple[np.ndarray, np.ndarr
 FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
 
+REMEMBERED = 20  # people who are lost
+
+
 @dataclass(frozen=True)
 class TrackOptions:
     """When someone counts as found, how hard to look, and who is who."""
@@ -38,7 +41,7 @@ class TrackOptions:
     settle: int = 2  # looks that move a candidate's region onto the person
     shrink: float = 0.85  # a region's side falls at most by this factor from frame to frame
     same: float = 0.45  # likeness of two sightings from which on they are of one person
-    forgotten_s: float = 3.0  # after so long someone who was lost is somebody else when found
+    forgotten_s: float = 3.0  # after so long someone who was lost may be anywhere, and is known by the clothes alone
     reach: float = 0.6  # how far from the expected place someone lost may be found, in sides of the region,
     reach_per_s: float = 0.8  # and how much further for every second
     other_colours: float = 24.0  # distance of colours from which on it is somebody else
@@ -92,7 +95,7 @@ class Tracker:
         self._wait -= 1
         if self._search_is_due(time_s):
             self._search(image, time_s)
-        self._let_go(time_s)
+        self._let_go()
         return {person.id: person.sighting for person in self._followed}
 
     @property
@@ -119,7 +122,7 @@ class Tracker:
         """Those seen, less everyone who has been taken for somebody else: of two who look the same, the one whom it
         suits less is hidden.
         """
-        suits = sorted(seen, key=lambda pair: self._suits(image, *pair, time_s), reverse=True)
+        suits = sorted(seen, key=lambda pair: self._suits(image, pair[0], pair[1], time_s), reverse=True)
         kept: list[tuple[_Person, Sighting]] = []
         for person, sighting in suits:
             if any(likeness(sighting, other) > self._options.same for _, other in kept):
@@ -153,7 +156,8 @@ class Tracker:
 
     def _search_is_due(self, time_s: float) -> bool:
         """Often while someone is missing, else now and then: somebody may have come, or be no person at all."""
-        missing = any(person.lost for person in self._people) or not self._followed
+        recently = any(p.lost and time_s - p.time_s <= self._options.forgotten_s for p in self._people)
+        missing = not self._followed or (recently and len(self._followed) < self._options.people)
         return (missing and self._wait <= 0) or time_s - self._surveyed >= self._options.survey_s
 
     def _search(self, image: np.ndarray, time_s: float) -> None:
@@ -161,7 +165,7 @@ class Tracker:
         self._wait, self._surveyed = self._options.search_every, time_s
         found = [one for one in self._find_people(image) if one.score >= self._options.likely]
         self._doubt(found)
-        lost = [person for person in self._people if person.lost]
+        lost = [p for p in self._people if p.lost and time_s - p.time_s <= self._options.forgotten_s]
         places = self._unexplained(found)[: self._options.candidates]
         expected = [person.expected(time_s).region for person in lost]
         regions = [*places, *(region for region in expected if region is not None)]
@@ -211,15 +215,17 @@ class Tracker:
         """From 1 on the sighting is not of this person: too far off, much larger or smaller, or in other colours."""
         options, region, expected = self._options, sighting.region, person.expected(time_s).region
         away = time_s - person.time_s
-        if region is None or expected is None or away > options.forgotten_s:
+        if region is None or expected is None:
             return np.inf
+        clothes = colour_distance(person.colours, wears) / options.other_colours
+        if away > options.forgotten_s:  # the clothes alone must tell, and clearly
+            return 2 * clothes if np.isfinite(clothes) else np.inf
         # Nobody knows whether someone who is out of sight went on or stayed.
         last = person.region
         distance = min(np.hypot(region.x - place.x, region.y - place.y) for place in (expected, last))
         near = distance / (max(region.side, last.side) * (options.reach + options.reach_per_s * away))
         size = abs(np.log(region.side / last.side)) / np.log(2.0)
-        clothes = np.nan_to_num(colour_distance(person.colours, wears)) / options.other_colours
-        return max(near, size, clothes)
+        return max(near, size, float(np.nan_to_num(clothes)))
 
     def _welcome(self, sighting: Sighting, image: np.ndarray, time_s: float) -> None:
         """Follow somebody new, if there is room or he or she is more prominent than somebody who is followed."""
@@ -246,11 +252,11 @@ class Tracker:
             if person.doubts >= self._options.doubted:
                 self._lose(person)
 
-    def _let_go(self, time_s: float) -> None:
-        """Forget who was lost for long, and the least prominent of too many."""
+    def _let_go(self) -> None:
+        """Forget the least prominent of too many, and of too many who are lost those who are for longest."""
         kept = sorted(self._followed, key=lambda person: person.prominence, reverse=True)[: self._options.people]
-        recent = [p for p in self._people if p.lost and time_s - p.time_s <= self._options.forgotten_s]
-        self._people = [*kept, *recent]
+        lost = sorted((p for p in self._people if p.lost), key=lambda person: person.time_s)
+        self._people = [*kept, *lost[-REMEMBERED:]]
 
     # Looks
 
