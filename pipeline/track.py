@@ -249,8 +249,8 @@ class Tracker:
             confirmed = len(squares) and overlaps(own, squares).max() > 0.3
             clear = self._presence(person.sighting) >= 2 * self._options.kept
             person.doubts = 0 if confirmed or clear else person.doubts + 1
-            if person.doubts >= self._options.doubted:
-                self._lose(person)
+        # Not lost, or he or she would be looked for there at once, and found there.
+        self._people = [person for person in self._people if person.doubts < self._options.doubted]
 
     def _let_go(self) -> None:
         """Forget the least prominent of too many, and of too many who are lost those who are for longest."""
