@@ -148,13 +148,13 @@ def score_clip(poses: Poses, truth: ClipTruth, lifter: Lifter) -> ClipScores:
     scores = replace(scores, mpjpe_mm=guessed, pa_mpjpe_mm=pa_guessed)
     if not np.isfinite(truth.focal_px):
         return scores
-    exact = _lifted_again(poses, truth.focal_px, lifter)
+    exact = lifted_again(poses, truth.focal_px, lifter)
     known, pa_known = _pose_errors(exact, truth)
     scores = replace(scores, mpjpe_true_focal_mm=known, pa_mpjpe_true_focal_mm=pa_known)
     return replace(scores, **_motion_errors(exact, truth))
 
 
-def _lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
+def lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
     """The same 2D lifted with another focal length, pixels."""
     clip = replace(poses.clip, focal_px=focal_px, focal_origin="--fov")
     return replace(poses, clip=clip, lifted=lift_track(poses.track, lifter, camera_of(clip), wishes=Wishes()))
