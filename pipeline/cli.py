@@ -227,6 +227,29 @@ def eval_clips(
 
 
 @app.command()
+def eval_views(
+    calibration: Annotated[
+        Path,
+        typer.Argument(metavar="CALIBRATION", help="Pose2Sim's .toml or Qualisys' .qca.txt", show_default=False),
+    ],
+    clips: Annotated[
+        list[Path], typer.Argument(metavar="CLIP...", help="a clip of each camera, in its order", show_default=False)
+    ],
+    hourglass: HourglassName = DEFAULT_HOURGLASS,
+    lifter: LifterName = DEFAULT_LIFTER,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Measure 3D from single views against the same person triangulated from several calibrated, synchronised ones."""
+    from pipeline.eval_views import check_views, evaluate_views, table
+
+    check_views(calibration, clips)  # before the models are loaded
+    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device))
+    print(table(result))
+    _write_json(json_file, result)
+
+
+@app.command()
 def eval_hourglass(
     data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH, such as lspet:data/lspet")],
     hourglass: HourglassName = DEFAULT_HOURGLASS,

@@ -216,6 +216,21 @@ def pose_people(clip: ClipPoses, seen: Sequence[Sequence[Row]], *, models: Model
     return [replace(one, id=number) for number, one in enumerate(found, 1)]
 
 
+def as_one(found: Sequence[Poses]) -> Poses:
+    """All that was found as one person: who was lost and found again may have got another number."""
+    frames = np.concatenate([one.track.frame for one in found])
+    order = np.argsort(frames)
+
+    def rows(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays)[order]
+
+    seen = ("xy", "score", "filled")
+    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
+    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
+    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
+    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
+
+
 # All that is known about a clip
 
 

@@ -308,7 +308,7 @@ def test_ctrl_c_leaves_nothing(posecli, tmp_path, monkeypatch):
 # The other commands
 
 COMMANDS = (
-    "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "import-weights",
+    "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "eval-views", "import-weights",
     "prepare-mocap",
 )  # fmt: skip
 
