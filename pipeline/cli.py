@@ -311,6 +311,23 @@ def import_weights(
 
 
 @app.command()
+def export_onnx(
+    out: Out,
+    hourglass: Annotated[str | None, typer.Option(help="a shipped detector by name, or a weights file")] = None,
+    lifter: Annotated[str | None, typer.Option(help="a shipped lifter by name, or a weights file")] = None,
+) -> None:
+    """Hand over a trained network as FILE.onnx for other programs, with all that is needed to use it, and check it."""
+    from pipeline.export_onnx import export_hourglass, export_lifter
+
+    if hourglass is not None and lifter is None:
+        print(export_hourglass(hourglass, out))
+    elif lifter is not None and hourglass is None:
+        print(export_lifter(lifter, out))
+    else:
+        raise typer.BadParameter("give one of --hourglass and --lifter", param_hint="--hourglass")
+
+
+@app.command()
 def train_hourglass(
     data: Annotated[
         list[str],
