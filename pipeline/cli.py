@@ -238,13 +238,14 @@ def eval_views(
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     json_file: JsonFile = None,
 ) -> None:
     """Measure 3D from single views against the same person triangulated from several calibrated, synchronised ones."""
     from pipeline.eval_views import check_views, evaluate_views, table
 
     check_views(calibration, clips)  # before the models are loaded
-    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device))
+    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 
