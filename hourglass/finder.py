@@ -260,7 +260,7 @@ class Finder:
         shape = canvases.shape[1:]
         if shape not in self.networks:
             example = torch.zeros(2, *shape, dtype=torch.uint8)
-            network = _FrameNetwork(self.model, self.pixels)
+            network = _FrameNetwork(self.model, self.pixels).eval()
             self.networks[shape] = compile_network(network, example, device=self.device, runtime=self.runtime)
         return self.networks[shape](torch.from_numpy(canvases))
 
