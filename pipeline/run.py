@@ -299,12 +299,16 @@ def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> Cle
 def picture_of(poses: ClipPoses) -> tuple[Renderer, dict[int, list[Figure]]]:
     """What draws a clip's frames, and the figures in each frame that has some, by the frame's index.
 
-    People are drawn where they are in the world.
+    People are drawn where they are in the world, with their numbers where several are in one frame.
     """
+    frames = np.concatenate([person.frame for person in poses.people] or [np.zeros(0, np.int64)])
+    crowd = len(np.unique(frames)) < len(frames)
     figures: dict[int, list[Figure]] = {}
     for person in poses.people:
         for row, frame in enumerate(person.frame.tolist()):
-            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], person.world[row]))
+            name = str(person.id) if crowd else ""
+            figure = Figure(person.xy[row], person.score[row], person.world[row], name)
+            figures.setdefault(frame, []).append(figure)
     skeleton_2d = poses.people[0].skeleton2d if poses.people else H36M17  # with nobody there it does not matter
     worlds, times = [person.world for person in poses.people], [person.time_s for person in poses.people]
     return Renderer(poses.size, worlds, times=times, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures

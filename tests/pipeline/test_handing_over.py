@@ -21,8 +21,8 @@ from pipeline.device import share_processor
 from pipeline.export import WRITERS
 from pipeline.people import ClipPoses
 from pipeline.run import Models, picture_of
+from pipeline.sighting import Sighting
 from pipeline.skeleton import H36M17
-from pipeline.track import Sighting
 from pipeline.trajectory import ANKLE_HEIGHT
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, file_sha256, find_weights
@@ -47,28 +47,28 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sightings(clip) -> list[Sighting | None]:
+def sightings(clip) -> list[dict[int, Sighting]]:
     """What the shipped detector sees in the clip, frame by frame."""
     share_processor()
     models = Models.load(hourglass="hourglass-s", lifter="baseline", device=torch.device("cpu"))
     tracker = models.tracker()
-    return [tracker.update(frame.image) for frame in read_frames(clip)]
+    return [tracker.update(frame.image, frame.time_s) for frame in read_frames(clip)]
 
 
 class Replay:
     """A tracker that has seen the clip before."""
 
-    def __init__(self, sightings: list[Sighting | None]) -> None:
+    def __init__(self, sightings: list[dict[int, Sighting]]) -> None:
         self.left = iter(sightings)
 
-    def update(self, _image: np.ndarray) -> Sighting | None:
+    def update(self, _image: np.ndarray, _time_s: float) -> dict[int, Sighting]:
         return next(self.left)
 
 
 @pytest.fixture
 def poses_of(posecli, clip, sightings, tmp_path, monkeypatch) -> Callable[..., ClipPoses]:
     """The poses of the clip after `posecli video` with some options."""
-    monkeypatch.setattr(Models, "tracker", lambda _self: Replay(sightings))
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
 
     def run(*options: object) -> ClipPoses:
         result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--export", tmp_path / "poses.h5", *options)
@@ -102,7 +102,7 @@ def test_all_files_of_one_run(poses_of, clip, tmp_path):
 
 
 def test_the_last_line_names_every_file(posecli, clip, sightings, tmp_path, monkeypatch):
-    monkeypatch.setattr(Models, "tracker", lambda _self: Replay(sightings))
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
     out, bvh, trc = tmp_path / "out.mp4", tmp_path / "p.bvh", tmp_path / "p.trc"
     result = posecli("video", clip, "--out", out, "--export", bvh, "--export", trc)
     assert result.code == 0, result.err
