@@ -36,6 +36,7 @@ Exports = Annotated[
     list[Path] | None,
     typer.Option(
         "--export",
+        "--save",
         help="also hand over the poses, FILE.h5, .json, .csv, .npz, .bvh, .trc or .c3d, or a page to look at, .html; "
         "repeatable",
     ),
