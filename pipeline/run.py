@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hourglass.finder import Finder
+from hourglass.finder import Finder, Found
 from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
 from pipeline.ahead import read_ahead
@@ -82,7 +82,12 @@ class Models:
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
             return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
-        return Tracker(find_joints, self.finder.people, self.detector.skeleton, TrackOptions(people=people))
+        options = TrackOptions(people=people)
+
+        def find_people(image: np.ndarray) -> list[Found]:
+            return self.finder.people(image, lowest=options.hopeful)
+
+        return Tracker(find_joints, find_people, self.detector.skeleton, options)
 
 
 def program() -> dict[str, str]:
