@@ -309,7 +309,7 @@ def process_video(
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
         # No further than the first reading went: how a damaged clip ends has been said by then.
-        frames = islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+        frames = read_ahead(islice(read_frames(source, salvage=True), poses.frames))
         draw_video(source, output, poses, frames=frames, bar=bar)
     written = [output, *(file for path in exports for file in export(path, poses))]
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
