@@ -307,8 +307,8 @@ def test_ctrl_c_leaves_nothing(posecli, tmp_path, monkeypatch):
 # The other commands
 
 COMMANDS = (
-    "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "import-weights", "export-onnx",
-    "prepare-mocap",
+    "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "import-weights",
+    "export-onnx", "prepare-mocap",
 )  # fmt: skip
 
 
