@@ -383,7 +383,7 @@ def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:
