@@ -4,7 +4,6 @@ The One-Euro filter (Casiez, Roussel and Vogel 2012): an exponential filter whos
 shaking, which is seen at rest, and lag, which is seen in motion, are both small. It knows nothing of the future.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ class OneEuro:
 
     def __init__(self, options: OneEuroOptions) -> None:
         self._options = options
-        self._time_s = -math.inf
+        self._time_s = 0.0
         self._place: np.ndarray | None = None  # filtered; NaN for points that were not known the last time
         self._velocity = np.zeros(0)
 
@@ -37,12 +36,13 @@ class OneEuro:
         Points that are not finite come back as NaN and start anew the next time they are known. ValueError if time does
         not go on.
         """
+        points = np.where(np.isfinite(points).all(-1, keepdims=True), points, np.nan).astype(np.float64)
         step = time_s - self._time_s
+        if self._place is None:
+            step = 1.0  # of no meaning: there is nothing yet to come from
+            self._place, self._velocity = np.full_like(points, np.nan), np.zeros_like(points)
         if not step > 0:
             raise ValueError(f"time goes from {self._time_s} to {time_s} s")
-        points = np.where(np.isfinite(points).all(-1, keepdims=True), points, np.nan).astype(np.float64)
-        if self._place is None:
-            self._place, self._velocity = np.full_like(points, np.nan), np.zeros_like(points)
         fresh = np.isnan(self._place)
         before = np.where(fresh, points, self._place)
         velocity = np.where(fresh, 0.0, self._velocity)
@@ -56,6 +56,6 @@ class OneEuro:
 def _share(cutoff_hz: np.ndarray | float, step: float) -> np.ndarray | float:
     """How much of the way to the new value an exponential filter goes in a step of so many seconds, 0 to 1.
 
-    1 / (1 + tau / step) with tau = 1 / (2 pi cutoff): equations 4 and 5 of the paper.
+    1 / (1 + tau / step) with tau = 1 / (2 pi cutoff): the smoothing factor of the paper.
     """
-    return 1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff_hz) * step))
+    return 1 - 1 / (1 + 2 * np.pi * cutoff_hz * step)
