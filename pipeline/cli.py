@@ -86,8 +86,15 @@ def _write_json(path: Path | None, content: object) -> None:
 
 @app.command()
 def video(
-    source: Source,
-    out: Out,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="the file to read; or live: a camera's number (0) or a stream's address (rtsp://, http://, tcp://, "
+            "udp://, rtmp://)",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="the file to write; live, it may be left out with --show")] = None,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
@@ -98,15 +105,40 @@ def video(
     fov: Fov = None,
     height: Height = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
+    show: Annotated[bool, typer.Option("--show", help="live: in a window, until q or Esc is pressed there")] = False,
 ) -> None:
-    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays."""
+    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays; or show a camera or
+    a stream so while it goes on.
+    """
+    from pipeline.capture import is_live
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
     exports = tuple(export or ())
-    check_job(source, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(source, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+    if is_live(source):
+        from pipeline.live import LiveJob, process_live
+
+        _check_live(out, show=show, salvage=salvage)
+        _check_runtime(runtime)
+        job = LiveJob(source, out, show=show, exports=exports, wishes=wishes)
+        print(process_live(job, lambda: _models(hourglass, lifter, device, runtime)))
+        return
+    if show:
+        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
+    if out is None:
+        raise typer.BadParameter("give the video to write, such as out.mp4", param_hint="--out")
+    clip = Path(source)
+    check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
+    print(process_video(clip, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+
+
+def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
+    """A usage error unless there is something to do with live pictures."""
+    if out is None and not show:
+        raise typer.BadParameter("nothing to do with the pictures; give --show, --out or both", param_hint="--out")
+    if salvage:
+        raise typer.BadParameter("is for files; a recording is whole however it ends", param_hint="--salvage")
 
 
 @app.command()
