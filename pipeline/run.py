@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hourglass.finder import Finder, Found
+from hourglass.finder import Finder
 from hourglass.predict import ZOOMS, Detector
 from lifter.predict import Lifter
 from pipeline.ahead import read_ahead
@@ -31,7 +31,7 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
