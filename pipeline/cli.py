@@ -46,7 +46,7 @@ People = Annotated[int, typer.Option(min=1, help="to follow at a time, the most 
 Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an adult of average build")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
-DEFAULT_HOURGLASS = "hourglass-s"
+DEFAULT_HOURGLASS = "hourglass-m"
 DEFAULT_LIFTER = "baseline"
 
 
