@@ -194,12 +194,14 @@ def _stream_pictures(address: str) -> Iterator[np.ndarray]:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "SLICE"  # threads that take a frame each give them out so many frames late
         upright: Upright | None = None
-        started = time.perf_counter()
+        started: float | None = None
         for frame in _decoded(container):
             upright = upright or Upright(frame, stream)
             image = upright.image(frame)
             if container.duration is not None and frame.time is not None:
-                time.sleep(max(0.0, min(started + frame.time - time.perf_counter(), SILENT_S)))
+                now = time.perf_counter()
+                started = now - frame.time if started is None else started
+                time.sleep(max(0.0, min(started + frame.time - now, SILENT_S)))
             yield image
 
 
@@ -207,12 +209,14 @@ def _stream_pictures(address: str) -> Iterator[np.ndarray]:
 def _opened(address: str) -> Iterator[av.container.InputContainer]:
     options = {"rtsp_flags": "prefer_tcp"} if address.startswith("rtsp") else {}
     options["max_pixels"] = str(MAX_PIXELS)
+    started = time.perf_counter()
     try:
         container = av.open(address, options=options, timeout=SILENT_S, metadata_errors="replace")
-    except av.error.ExitError as error:
-        raise _cannot_open(address, f"no answer in {SILENT_S:g} s") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _cannot_open(address, getattr(error, "strerror", None) or str(error)) from error
+        # Not every protocol names the true reason when it was told to give up.
+        late = time.perf_counter() - started >= SILENT_S
+        reason = f"no answer in {SILENT_S:g} s" if late else getattr(error, "strerror", None) or str(error)
+        raise _cannot_open(address, reason) from error
     with container:
         if not container.streams.video or container.streams.video[0].codec_context is None:
             raise _cannot_open(address, "it has no pictures that can be decoded")
@@ -220,16 +224,15 @@ def _opened(address: str) -> Iterator[av.container.InputContainer]:
 
 
 def _decoded(container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-    """The frames that decode. A lost connection is the end of them."""
+    """The frames that decode, also those that the decoder holds back. A lost connection is the end of them."""
     stream = container.streams.video[0]
-    packets = container.demux(stream)
-    while True:
-        try:
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    flushed = False
+    while not flushed:
+        packet = None
+        with suppress(av.FFmpegError, OSError):
             packet = next(packets, None)
-        except (av.FFmpegError, OSError):
-            return
-        if packet is None:
-            return
+        flushed = packet is None
         frames: list[av.VideoFrame] = []
         with suppress(av.FFmpegError):  # damaged on the way
             frames = stream.decode(packet)

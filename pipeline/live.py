@@ -259,5 +259,5 @@ def room(people: int) -> np.ndarray:
     """Points (1, 2 N, 3), mm, around the space that so many people of average build need who stand near its middle."""
     radius = ROOM_MM[0] + MORE_ROOM_MM * (people - 1)
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros_like(angle)], axis=-1)
-    return np.concatenate([ring, ring + (0.0, 0.0, ROOM_MM[1])])[None]
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    return np.concatenate([np.stack([x, y, np.full_like(x, z)], axis=-1) for z in (0.0, ROOM_MM[1])])[None]

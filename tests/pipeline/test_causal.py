@@ -37,7 +37,7 @@ def standing(count: int) -> np.ndarray:
     tread = 100 * np.sin(2 * np.pi * np.arange(count) / FPS)
     for side, lifted in (("l", tread), ("r", -tread)):
         world[:, H36M17.index(f"{side}_ankle"), 2] += lifted.clip(0)
-    return world + (300.0, 4000.0, 0.0)
+    return world + np.array([300.0, 4000.0, 0.0])
 
 
 class Scene:
@@ -116,7 +116,9 @@ def test_without_smoothing_the_picture_has_what_was_seen_and_with_it_less_shakin
     scene.xy = scene.xy + np.random.default_rng(0).normal(size=scene.xy.shape)
     seen = np.array([figure.xy for figure in scene.figures(scene.poses("off"))])
     np.testing.assert_array_equal(seen, scene.xy)
-    shakes = [np.std([f.xy for f in scene.figures(scene.poses(smooth))][30:], axis=0).mean() for smooth in CAUSAL_SMOOTHING]
+    shakes = [
+        np.std([f.xy for f in scene.figures(scene.poses(smooth))][30:], axis=0).mean() for smooth in CAUSAL_SMOOTHING
+    ]
     assert shakes[0] > 1.5 * shakes[1] > 2 * shakes[2]
 
 
@@ -133,7 +135,7 @@ def test_unsure_joints_stay_where_they_are_seen_and_do_not_pull_the_others():
 
 
 def test_two_people_are_as_far_apart_as_they_are():
-    left, right = standing(30) - (500.0, 0.0, 0.0), standing(30) + (700.0, 400.0, 0.0)
+    left, right = standing(30) - [500.0, 0.0, 0.0], standing(30) + np.array([700.0, 400.0, 0.0])
     one, other = Scene(left), Scene(right, times=np.arange(30) / FPS)
     poses = one.poses()
 
@@ -184,7 +186,7 @@ def test_one_whose_place_cannot_be_told_is_drawn_in_2d_alone():
 
 def test_who_was_away_is_followed_anew():
     start = Scene(standing(30))
-    moved = Scene(standing(1) + (800.0, 2000.0, 0.0), times=np.array([1.0 + GAP_S]))
+    moved = Scene(standing(1) + np.array([800.0, 2000.0, 0.0]), times=np.array([1.0 + GAP_S]))
     start.lifter.known |= moved.lifter.known
     poses = start.poses("strong")
     start.figures(poses)
@@ -205,5 +207,3 @@ def test_memory_does_not_grow():
     assert len(poses._people) <= TILT_S / 0.4 + 2
     assert len(poses._people[1].lifted) <= TILT_S / 0.4 + 1
     assert len(poses._people[1].feet) <= FLOOR_S / 0.4 + 1
-
-
