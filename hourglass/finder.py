@@ -21,9 +21,10 @@ from hourglass.codec import to_crop, to_heatmap
 from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from pipeline.crop import BOX_MARGIN, Region
+from pipeline.crop import BOX_MARGIN, Region, overlaps
 from pipeline.errors import CheckpointError
 from pipeline.runtime import Network, choose_runtime, compile_network
+from pipeline.sighting import Found
 
 KIND = "finder"
 ARCH = "stacked-hourglass"
@@ -164,15 +165,6 @@ def without_doubles(people: np.ndarray, *, overlap: float) -> np.ndarray:
     return people[kept]
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
-    one, two = first[:, None], second[None]
-    half = (one[..., 2:] + two[..., 2:]) / 2
-    shorter = np.minimum(one[..., 2:], two[..., 2:])
-    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
-    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)
-
-
 def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """The frame (H, W, 3) resized so that its longer side is `longer` pixels, with black below and to the right up to a
     multiple of so many; and by how much it was scaled across and down (2,).
@@ -195,14 +187,6 @@ class _FrameNetwork(nn.Module):
 
     def forward(self, canvases: Tensor) -> Tensor:
         return self.model(to_input(canvases, self.pixels))[-1].float().sigmoid()
-
-
-@dataclass(frozen=True)
-class Found:
-    """A person in a frame: the region, frame pixels, and how sure it is that someone is there, 0 to 1."""
-
-    region: Region
-    score: float
 
 
 @dataclass(frozen=True)
@@ -260,7 +244,7 @@ class Finder:
         shape = canvases.shape[1:]
         if shape not in self.networks:
             example = torch.zeros(2, *shape, dtype=torch.uint8)
-            network = _FrameNetwork(self.model, self.pixels)
+            network = _FrameNetwork(self.model, self.pixels).eval()
             self.networks[shape] = compile_network(network, example, device=self.device, runtime=self.runtime)
         return self.networks[shape](torch.from_numpy(canvases))
 

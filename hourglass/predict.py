@@ -68,6 +68,7 @@ class LookNetwork(nn.Module):
     def __init__(self, model: nn.Module, codec: Codec, pixels: Pixels = Pixels()) -> None:
         super().__init__()
         self.model, self.codec, self.pixels = model, codec, pixels
+        self.train(model.training)
 
     def forward(self, crops: Tensor) -> Tensor:
         return self.codec.maps(self.model(to_input(crops, self.pixels))[-1])

@@ -36,6 +36,7 @@ Exports = Annotated[
     list[Path] | None,
     typer.Option(
         "--export",
+        "--save",
         help="also hand over the poses, FILE.h5, .json, .csv, .npz, .bvh, .trc or .c3d, or a page to look at, .html; "
         "repeatable",
     ),
@@ -45,7 +46,7 @@ People = Annotated[int, typer.Option(min=1, help="to follow at a time, the most 
 Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an adult of average build")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
-DEFAULT_HOURGLASS = "hourglass-s"
+DEFAULT_HOURGLASS = "hourglass-m"
 DEFAULT_LIFTER = "baseline"
 
 
@@ -85,8 +86,15 @@ def _write_json(path: Path | None, content: object) -> None:
 
 @app.command()
 def video(
-    source: Source,
-    out: Out,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="the file to read; or live: a camera's number (0) or a stream's address (rtsp://, http://, tcp://, "
+            "udp://, rtmp://)",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="the file to write; live, it may be left out with --show")] = None,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
@@ -97,15 +105,40 @@ def video(
     fov: Fov = None,
     height: Height = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
+    show: Annotated[bool, typer.Option("--show", help="live: in a window, until q or Esc is pressed there")] = False,
 ) -> None:
-    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays."""
+    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays; or show a camera or
+    a stream so while it goes on.
+    """
+    from pipeline.capture import is_live
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
     exports = tuple(export or ())
-    check_job(source, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(source, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+    if is_live(source):
+        from pipeline.live import LiveJob, process_live
+
+        _check_live(out, show=show, salvage=salvage)
+        _check_runtime(runtime)
+        job = LiveJob(source, out, show=show, exports=exports, wishes=wishes)
+        print(process_live(job, lambda: _models(hourglass, lifter, device, runtime)))
+        return
+    if show:
+        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
+    if out is None:
+        raise typer.BadParameter("give the video to write, such as out.mp4", param_hint="--out")
+    clip = Path(source)
+    check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
+    print(process_video(clip, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+
+
+def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
+    """A usage error unless there is something to do with live pictures."""
+    if out is None and not show:
+        raise typer.BadParameter("nothing to do with the pictures; give --show, --out or both", param_hint="--out")
+    if salvage:
+        raise typer.BadParameter("is for files; a recording is whole however it ends", param_hint="--salvage")
 
 
 @app.command()
@@ -227,6 +260,30 @@ def eval_clips(
 
 
 @app.command()
+def eval_views(
+    calibration: Annotated[
+        Path,
+        typer.Argument(metavar="CALIBRATION", help="Pose2Sim's .toml or Qualisys' .qca.txt", show_default=False),
+    ],
+    clips: Annotated[
+        list[Path], typer.Argument(metavar="CLIP...", help="a clip of each camera, in its order", show_default=False)
+    ],
+    hourglass: HourglassName = DEFAULT_HOURGLASS,
+    lifter: LifterName = DEFAULT_LIFTER,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Measure 3D from single views against the same person triangulated from several calibrated, synchronised ones."""
+    from pipeline.eval_views import check_views, evaluate_views, table
+
+    check_views(calibration, clips)  # before the models are loaded
+    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device, runtime))
+    print(table(result))
+    _write_json(json_file, result)
+
+
+@app.command()
 def eval_hourglass(
     data: Annotated[str, typer.Option(help="the set to measure on, KIND:PATH, such as lspet:data/lspet")],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
@@ -285,6 +342,23 @@ def import_weights(
     if layout not in LAYOUTS:
         raise typer.BadParameter(f"{layout!r}: give one of {', '.join(LAYOUTS)}", param_hint="--from")
     print(convert(source, out, layout=layout))
+
+
+@app.command()
+def export_onnx(
+    out: Out,
+    hourglass: Annotated[str | None, typer.Option(help="a shipped detector by name, or a weights file")] = None,
+    lifter: Annotated[str | None, typer.Option(help="a shipped lifter by name, or a weights file")] = None,
+) -> None:
+    """Hand over a trained network as FILE.onnx for other programs, with all that is needed to use it, and check it."""
+    from pipeline.export_onnx import export_hourglass, export_lifter
+
+    if hourglass is not None and lifter is None:
+        print(export_hourglass(hourglass, out))
+    elif lifter is not None and hourglass is None:
+        print(export_lifter(lifter, out))
+    else:
+        raise typer.BadParameter("give one of --hourglass and --lifter", param_hint="--hourglass")
 
 
 @app.command()

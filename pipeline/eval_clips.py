@@ -11,8 +11,12 @@ from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.predict import Lifter
 from pipeline.errors import DataError
+<<<<<<< HEAD
 from pipeline.limits import check_files
 from pipeline.run import Models, Poses, Scene, Wishes, camera_of, find_poses, lift_track, place_people
+=======
+from pipeline.run import Models, Poses, Scene, Wishes, as_one, camera_of, find_poses, lift_track, place_people
+>>>>>>> main
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 from pipeline.trajectory import skating
 
@@ -150,28 +154,13 @@ def score_clip(poses: Poses, truth: ClipTruth, lifter: Lifter) -> ClipScores:
     scores = replace(scores, mpjpe_mm=guessed, pa_mpjpe_mm=pa_guessed)
     if not np.isfinite(truth.focal_px):
         return scores
-    exact = _lifted_again(poses, truth.focal_px, lifter)
+    exact = lifted_again(poses, truth.focal_px, lifter)
     known, pa_known = _pose_errors(exact, truth)
     scores = replace(scores, mpjpe_true_focal_mm=known, pa_mpjpe_true_focal_mm=pa_known)
     return replace(scores, **_motion_errors(exact, truth))
 
 
-def _together(found: list[Poses]) -> Poses:
-    """All that was found as one person: who was lost and found again may have got another number."""
-    frames = np.concatenate([one.track.frame for one in found])
-    order = np.argsort(frames)
-
-    def rows(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(arrays)[order]
-
-    seen = ("xy", "score", "filled")
-    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
-    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
-    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
-    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
-
-
-def _lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
+def lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
     """The same 2D lifted with another focal length, pixels."""
     clip = replace(poses.clip, focal_px=focal_px, focal_origin="--fov")
     return replace(poses, clip=clip, lifted=lift_track(poses.track, lifter, camera_of(clip), wishes=Wishes()))
@@ -264,7 +253,7 @@ def evaluate_clips(folder: Path, models: Models) -> dict[str, Any]:
     for name in names:
         truth = read_truth(folder / f"{name}_gt.json")
         try:
-            found = _together(find_poses(folder / f"{name}.mp4", models))
+            found = as_one(find_poses(folder / f"{name}.mp4", models))
             clips[name] = asdict(score_clip(found, truth, models.lifter))
         except DataError as error:
             raise DataError(f"{folder / name}_gt.json: {error}") from error

@@ -31,7 +31,7 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
@@ -82,7 +82,12 @@ class Models:
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
             return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
-        return Tracker(find_joints, self.finder.people, self.detector.skeleton, TrackOptions(people=people))
+        options = TrackOptions(people=people)
+
+        def find_people(image: np.ndarray) -> list[Found]:
+            return self.finder.people(image, lowest=options.hopeful)
+
+        return Tracker(find_joints, find_people, self.detector.skeleton, options)
 
 
 def program() -> dict[str, str]:
@@ -216,6 +221,21 @@ def pose_people(clip: ClipPoses, seen: Sequence[Sequence[Row]], *, models: Model
     return [replace(one, id=number) for number, one in enumerate(found, 1)]
 
 
+def as_one(found: Sequence[Poses]) -> Poses:
+    """All that was found as one person: who was lost and found again may have got another number."""
+    frames = np.concatenate([one.track.frame for one in found])
+    order = np.argsort(frames)
+
+    def rows(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays)[order]
+
+    seen = ("xy", "score", "filled")
+    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
+    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
+    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
+    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
+
+
 # All that is known about a clip
 
 
@@ -284,12 +304,16 @@ def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> Cle
 def picture_of(poses: ClipPoses) -> tuple[Renderer, dict[int, list[Figure]]]:
     """What draws a clip's frames, and the figures in each frame that has some, by the frame's index.
 
-    People are drawn where they are in the world.
+    People are drawn where they are in the world, with their numbers where several are in one frame.
     """
+    frames = np.concatenate([person.frame for person in poses.people] or [np.zeros(0, np.int64)])
+    crowd = len(np.unique(frames)) < len(frames)
     figures: dict[int, list[Figure]] = {}
     for person in poses.people:
         for row, frame in enumerate(person.frame.tolist()):
-            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], person.world[row]))
+            name = str(person.id) if crowd else ""
+            figure = Figure(person.xy[row], person.score[row], person.world[row], name)
+            figures.setdefault(frame, []).append(figure)
     skeleton_2d = poses.people[0].skeleton2d if poses.people else H36M17  # with nobody there it does not matter
     worlds, times = [person.world for person in poses.people], [person.time_s for person in poses.people]
     return Renderer(poses.size, worlds, times=times, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
@@ -359,7 +383,7 @@ def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

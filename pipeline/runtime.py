@@ -65,6 +65,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], *, output: str) -
 
     The first axis of every input, of length 2 or more in the examples, and of the output is the batch, of any length.
     """
+    if any(part.training for part in module.modules()):
+        raise ValueError("a network is handed over in evaluation mode, in all its parts")
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # This is the older exporter, which traces modules, and says that it is. Its successor needs another package

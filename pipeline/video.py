@@ -214,9 +214,10 @@ class VideoWriter:
     def _coded(self, image: np.ndarray) -> VideoFrame:
         """The image in the file's colours; an odd side repeats its last pixel, as two share their colour there."""
         height, width = image.shape[:2]
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         return self._scaler.reformat(
-            VideoFrame.from_ndarray(even, "bgr24"),
+            VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), "bgr24"),  # without another copy
             format="yuv420p",
             dst_colorspace=BT709,
             dst_color_range=ColorRange.MPEG,

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hourglass.finder import ARCH, KIND, Finder, FinderCodec, fitted, overlaps, save_finder, without_doubles
+from hourglass.finder import ARCH, KIND, Finder, FinderCodec, fitted, save_finder, without_doubles
 from hourglass.finder_score import FinderScore, average_precision
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels
 from pipeline.checkpoint import Checkpoint, save_checkpoint
+from pipeline.crop import overlaps
 from pipeline.errors import CheckpointError
 
 CODEC = FinderCodec()

@@ -12,7 +12,7 @@ PACKAGES = ("pipeline", "hourglass", "lifter")
 BASE = {
     f"pipeline.{name}"
     for name in (
-        *("errors", "skeleton", "poses", "people", "crop", "camera"),
+        *("errors", "skeleton", "poses", "people", "crop", "camera", "sighting"),
         *("checkpoint", "atomic", "device", "runtime", "weights", "jsonl", "limits", "pickles"),
     )
 }

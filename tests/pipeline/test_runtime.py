@@ -78,7 +78,7 @@ def test_inputs_need_not_lie_in_a_row(runtime):
 
 
 def test_a_file_of_several_named_inputs():
-    model = to_onnx(Dot(), {"left": torch.ones(2, 3), "right": torch.ones(2, 3)}, output="product")
+    model = to_onnx(Dot().eval(), {"left": torch.ones(2, 3), "right": torch.ones(2, 3)}, output="product")
     onnx.checker.check_model(onnx.load_model_from_string(model))
     assert [entry.version for entry in onnx.load_model_from_string(model).opset_import] == [OPSET]
     session = open_onnx(model)
@@ -86,6 +86,19 @@ def test_a_file_of_several_named_inputs():
     assert [(node.name, node.shape) for node in session.get_outputs()] == [("product", ["batch"])]
     left, right = np.float32([[1, 2, 3], [0, 1, 0], [2, 2, 2]]), np.float32([[1, 1, 1], [5, 6, 7], [1, 2, 3]])
     np.testing.assert_array_equal(session.run(None, {"left": left, "right": right})[0], [6, 6, 12])
+
+
+def test_a_network_in_training_is_not_handed_over():
+    """The exporter would leave it in training mode, too."""
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout())
+    with pytest.raises(ValueError, match="in evaluation mode, in all its parts"):
+        to_onnx(network, {"x": torch.zeros(2, 3)}, output="y")
+    network.eval()
+    network[1].train()
+    with pytest.raises(ValueError, match="in evaluation mode, in all its parts"):
+        to_onnx(network, {"x": torch.zeros(2, 3)}, output="y")
+    to_onnx(network.eval(), {"x": torch.zeros(2, 3)}, output="y")
+    assert not any(part.training for part in network.modules())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -140,6 +153,7 @@ def test_both_runtimes_find_the_same_joints(crops, averaged):
     np.testing.assert_allclose(same_score, score, atol=1e-4)
     assert score.max() > 0.8
     assert not torch.equal(views[0], views[1])  # two programs, not one twice
+    assert not any(part.training for part in other.model.modules())
 
 
 def run_alone(code: str) -> subprocess.CompletedProcess:
