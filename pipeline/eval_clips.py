@@ -11,12 +11,8 @@ from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.predict import Lifter
 from pipeline.errors import DataError
-<<<<<<< HEAD
 from pipeline.limits import check_files
-from pipeline.run import Models, Poses, Scene, Wishes, camera_of, find_poses, lift_track, place_people
-=======
 from pipeline.run import Models, Poses, Scene, Wishes, as_one, camera_of, find_poses, lift_track, place_people
->>>>>>> main
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 from pipeline.trajectory import skating
 
