@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.errors import DataError
 from pipeline.limits import Allowance
 
-READS, BYTES_A_READ = 10_000, 8  # so many reads at least, and for every so many bytes of the file one more
+LOOKS, BYTES_A_LOOK = 10_000, 8  # so many at least, and for every so many bytes of the file one more
 
 
 def read_cdf(path: Path, variable: str) -> np.ndarray:
@@ -44,19 +44,35 @@ def _reader(cdf: Any) -> Any:
 
 
 class _Patience:
-    """An open file that gives up, by ValueError, after more reads than any sound file needs."""
+    """An open file that gives up, by ValueError, after more looks at its bytes than any sound file needs."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
-        self._left = READS + file.seek(0, io.SEEK_END) // BYTES_A_READ
+        self._left = LOOKS + file.seek(0, io.SEEK_END) // BYTES_A_LOOK
         file.seek(0)
 
     def read(self, *size: int) -> bytes:
         """As of any file."""
+        self.look()
+        record = _Record(self._file.read(*size))
+        record.patience = self
+        return record
+
+    def look(self) -> None:
+        """Account for one more."""
         self._left -= 1
         if self._left < 0:
             raise ValueError("its parts point to each other")
-        return self._file.read(*size)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+class _Record(bytes):
+    """Bytes of a file; each look at a part of them counts."""
+
+    patience: _Patience
+
+    def __getitem__(self, part: Any) -> Any:
+        self.patience.look()
+        return super().__getitem__(part)

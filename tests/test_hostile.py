@@ -547,6 +547,18 @@ def test_cdf_that_counts_without_end(tmp_path):
         _in_time(lambda: KINDS["official"].read(folder, path))
 
 
+def test_cdf_of_many_dimensions(tmp_path):
+    pytest.importorskip("cdflib")
+    path = KINDS["official"].prepare(tmp_path)[0]
+    data = bytearray(path.read_bytes())
+    at = int.from_bytes(data[20:28], "big")
+    variable = int.from_bytes(data[at + 20 : at + 28], "big")
+    for place in (at + 56, variable + 340):  # of the variables of one kind, and of the one of the other
+        path.write_bytes(data[:place] + struct.pack(">i", 2**31 - 1) + data[place + 4 :])
+        with pytest.raises(DataError, match=r"not a CDF file with a variable 'Pose' \(its parts point to each other\)"):
+            _in_time(lambda: KINDS["official"].read(tmp_path, path))
+
+
 def test_trials_of_many_digits(tmp_path):
     path = KINDS["mocap"].prepare(tmp_path)[0]
     xyz = np.load(tmp_path / "plain.npz")["amc/05/05_01"]
