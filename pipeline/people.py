@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.skeleton import H36M17, Skeleton
 
+MAX_ID, MAX_SIDE = 2**53, 10**6  # what every format of files can hold, and pixels beyond which there is no picture
 FOCAL_ORIGINS = ("guess", "--fov", "metadata")
 
 
@@ -39,8 +40,8 @@ class Person:
     world: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.id < 1:
-            raise ValueError(f"person {self.id}: an id is 1 or more")
+        if not 1 <= self.id <= MAX_ID:
+            raise ValueError(f"person {self.id}: an id is 1 to {MAX_ID}")
         frames, joints = len(self.frame), len(self.skeleton2d)
         expected = {
             "frame": ((frames,), "iu"),
@@ -92,7 +93,7 @@ class ClipPoses:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or min(self.size) < 1:
+        if self.frames < 1 or min(self.size) < 1 or max(self.size) > MAX_SIDE:
             raise ValueError(f"{self.source}: {self.frames} frames of size {self.size}")
         for name in ("fps", "focal_px"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):

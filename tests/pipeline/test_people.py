@@ -22,7 +22,8 @@ def spoilt(array: np.ndarray, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
-        ("id", lambda _: 0, "person 0: an id is 1 or more"),
+        ("id", lambda _: 0, "person 0: an id is 1 to"),
+        ("id", lambda _: 2**63, "person 9223372036854775808: an id is 1 to 9007199254740992"),
         ("frame", lambda a: a[:-1], r"time_s: expected \(29,\) of kind 'f', got \(30,\)"),
         ("frame", lambda a: a.astype(float), r"frame: expected \(30,\) of kind 'iu', got \(30,\) float64"),
         ("frame", lambda a: a[::-1], "person 1: frame indices must increase"),
@@ -55,6 +56,7 @@ def test_a_person_is_in_some_frame():
     [
         ({"frames": 0}, r"walk\.mp4: 0 frames of size \(640, 360\)"),
         ({"size": (0, 360)}, r"30 frames of size \(0, 360\)"),
+        ({"size": (640, 2**63)}, r"30 frames of size \(640, 9223372036854775808\)"),
         ({"fps": 0.0}, "fps is 0"),
         ({"fps": np.nan}, "fps is nan"),
         ({"focal_px": -1.0}, "focal_px is -1"),

@@ -133,7 +133,7 @@ def changed(path: Path, name: str, value: object) -> None:
         ("people", np.zeros(3), "not a readable file of poses"),
         ("@skeleton3d", 17, "not a readable file of poses"),
         ("people/000000@skeleton2d", np.bytes_("ape5"), "unknown skeleton 'ape5'"),
-        ("people/000000@id", 0, "an id is 1 or more"),
+        ("people/000000@id", 0, "an id is 1 to"),
         ("people/000000/world", np.zeros((2, 17, 2)), r"world: expected \(2, 17, 3\)"),
         ("people/000000/world", np.full((2, 17, 3), np.nan), "not finite"),
         ("people/000000/xyz", "text", "not a readable file of poses"),
