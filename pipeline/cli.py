@@ -8,14 +8,17 @@ import logging
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.errors import PoseError
+from pipeline.signals import tidy_end
 
 if TYPE_CHECKING:
+    from pipeline.batch import Batch
     from pipeline.run import Models
 
 app = typer.Typer(
@@ -54,7 +57,8 @@ def main() -> None:
     """Run the program. An error that the user can mend becomes one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="posecli: %(message)s")
     try:
-        app()
+        with tidy_end():
+            app()
     except PoseError as error:
         print(f"posecli: {error}", file=sys.stderr)
         sys.exit(1)
@@ -86,8 +90,10 @@ def _write_json(path: Path | None, content: object) -> None:
 
 @app.command()
 def video(
-    source: Source,
-    out: Out,
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="the file to read, or several", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="the file to write, of one source")] = None,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
@@ -98,15 +104,63 @@ def video(
     fov: Fov = None,
     height: Height = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="instead of --out: the folder for NAME.mp4 of each source; --export then takes endings, bvh"),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="with --out-dir: also clips that are finished")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="with --out-dir: on a Ray cluster at auto, local or host:port"),
+    ] = None,
 ) -> None:
-    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays."""
+    """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays; or many clips, into
+    a folder with a report, going on after a bad one. Run again, that makes what is missing.
+    """
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
+    _check_batch_options(sources, out, out_dir, only_then={"--again": again, "--ray": ray is not None})
+    if out_dir is not None:
+        from pipeline.batch import Batch, pose_ending
+
+        _check_runtime(runtime)
+        endings = tuple(dict.fromkeys(pose_ending(str(word)) for word in export or ()))
+        batch = Batch(out_dir, hourglass, lifter, device, runtime, wishes, endings)
+        _run_batch(batch, sources, again=again, ray=ray)
+        return
+    if out is None:
+        raise typer.BadParameter("give the video to write, or --out-dir, a folder", param_hint="--out")
+    (source,) = sources
     exports = tuple(export or ())
     check_job(source, out, exports=exports, wishes=wishes)  # before the models are loaded
     print(process_video(source, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+
+
+def _run_batch(batch: "Batch", sources: list[Path], *, again: bool, ray: str | None) -> None:
+    """Many clips; exit code 1 if one failed."""
+    from pipeline.batch import here, process_batch
+    from pipeline.ray_batch import on_ray
+
+    worker = here if ray is None else on_ray(ray)
+    tally = process_batch(batch, sources, again=again, worker=worker, say=partial(print, flush=True))
+    print(tally)
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+def _check_batch_options(
+    sources: list[Path], out: Path | None, out_dir: Path | None, *, only_then: dict[str, bool]
+) -> None:
+    """A usage error for sources and options that do not go together; `only_then`: those that need --out-dir."""
+    if out_dir is None and len(sources) > 1:
+        raise typer.BadParameter("give a folder for the videos of several sources", param_hint="--out-dir")
+    if out_dir is not None and out is not None:
+        raise typer.BadParameter("give --out for one source or --out-dir for several, not both", param_hint="--out")
+    for option, given in only_then.items():
+        if given and out_dir is None:
+            raise typer.BadParameter("goes with --out-dir only", param_hint=option)
 
 
 @app.command()
