@@ -23,11 +23,12 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, overlaps
 from pipeline.errors import CheckpointError
-from pipeline.runtime import Network, choose_runtime, compile_network
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.sighting import Found
 
 KIND = "finder"
 ARCH = "stacked-hourglass"
+AT_ONCE = 16  # canvases at most
 MOST_PEAKS = 200  # of one frame, before those of the same person are thinned out
 IGNORED_REACH = (0.35, 3.0)  # around someone who is neither to be found nor not: part of the side, classes
 
@@ -199,7 +200,7 @@ class Finder:
     meta: dict[str, Any]
     pixels: Pixels = field(default_factory=Pixels)
     runtime: str = "torch"  # of `pipeline.runtime`
-    networks: dict[tuple[int, ...], Network] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
+    networks: dict[tuple[int, ...], InParts] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
 
     @classmethod
     def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Finder":
@@ -245,7 +246,8 @@ class Finder:
         if shape not in self.networks:
             example = torch.zeros(2, *shape, dtype=torch.uint8)
             network = _FrameNetwork(self.model, self.pixels).eval()
-            self.networks[shape] = compile_network(network, example, device=self.device, runtime=self.runtime)
+            ready = compile_network(network, example, device=self.device, runtime=self.runtime)
+            self.networks[shape] = InParts(ready, AT_ONCE)
         return self.networks[shape](torch.from_numpy(canvases))
 
     def decoded(self, canvases: np.ndarray, *, lowest: float, overlap: float = 0.6) -> list[np.ndarray]:

@@ -8,14 +8,17 @@ import logging
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.errors import PoseError
+from pipeline.signals import tidy_end
 
 if TYPE_CHECKING:
+    from pipeline.batch import Batch
     from pipeline.run import Models
 
 app = typer.Typer(
@@ -54,7 +57,8 @@ def main() -> None:
     """Run the program. An error that the user can mend becomes one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="posecli: %(message)s")
     try:
-        app()
+        with tidy_end():
+            app()
     except PoseError as error:
         print(f"posecli: {error}", file=sys.stderr)
         sys.exit(1)
@@ -86,15 +90,18 @@ def _write_json(path: Path | None, content: object) -> None:
 
 @app.command()
 def video(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="the file to read; or live: a camera's number (0) or a stream's address (rtsp://, http://, tcp://, "
-            "udp://, rtmp://)",
+            metavar="SOURCE...",
+            help="the file to read, or several; or live: a camera's number (0) or a stream's address (rtsp://, "
+            "http://, tcp://, udp://, rtmp://)",
             show_default=False,
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="the file to write; live, it may be left out with --show")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the file to write, of one source; live, it may be left out with --show")
+    ] = None,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
@@ -106,29 +113,50 @@ def video(
     height: Height = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
     show: Annotated[bool, typer.Option("--show", help="live: in a window, until q or Esc is pressed there")] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="instead of --out: the folder for NAME.mp4 of each source; --export then takes endings, bvh"),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="with --out-dir: also clips that are finished")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="with --out-dir: on a Ray cluster at auto, local or host:port"),
+    ] = None,
 ) -> None:
     """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays; or show a camera or
-    a stream so while it goes on.
+    a stream so while it goes on; or many clips, into a folder with a report, going on after a bad one. Run again, that
+    makes what is missing.
     """
     from pipeline.capture import is_live
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
+    live = len(sources) == 1 and is_live(sources[0])
+    if show and not live:
+        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
+    only_then = {"--again": again, "--ray": ray is not None}
+    _check_batch_options(sources, out, out_dir, only_then=only_then)
+    if out_dir is not None:
+        from pipeline.batch import Batch, pose_ending
+
+        _check_runtime(runtime)
+        endings = tuple(dict.fromkeys(pose_ending(str(word)) for word in export or ()))
+        batch = Batch(out_dir, hourglass, lifter, device, runtime, wishes, endings)
+        _run_batch(batch, [Path(source) for source in sources], again=again, ray=ray)
+        return
     exports = tuple(export or ())
-    if is_live(source):
+    if live:
         from pipeline.live import LiveJob, process_live
 
         _check_live(out, show=show, salvage=salvage)
         _check_runtime(runtime)
-        job = LiveJob(source, out, show=show, exports=exports, wishes=wishes)
+        job = LiveJob(sources[0], out, show=show, exports=exports, wishes=wishes)
         print(process_live(job, lambda: _models(hourglass, lifter, device, runtime)))
         return
-    if show:
-        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
     if out is None:
-        raise typer.BadParameter("give the video to write, such as out.mp4", param_hint="--out")
-    clip = Path(source)
+        raise typer.BadParameter("give the video to write, such as out.mp4, or --out-dir, a folder", param_hint="--out")
+    clip = Path(sources[0])
     check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
     print(process_video(clip, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
 
@@ -139,6 +167,31 @@ def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
         raise typer.BadParameter("nothing to do with the pictures; give --show, --out or both", param_hint="--out")
     if salvage:
         raise typer.BadParameter("is for files; a recording is whole however it ends", param_hint="--salvage")
+
+
+def _run_batch(batch: "Batch", sources: list[Path], *, again: bool, ray: str | None) -> None:
+    """Many clips; exit code 1 if one failed."""
+    from pipeline.batch import here, process_batch
+    from pipeline.ray_batch import on_ray
+
+    worker = here if ray is None else on_ray(ray)
+    tally = process_batch(batch, sources, again=again, worker=worker, say=partial(print, flush=True))
+    print(tally)
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+def _check_batch_options(
+    sources: list[str], out: Path | None, out_dir: Path | None, *, only_then: dict[str, bool]
+) -> None:
+    """A usage error for sources and options that do not go together; `only_then`: those that need --out-dir."""
+    if out_dir is None and len(sources) > 1:
+        raise typer.BadParameter("give a folder for the videos of several sources", param_hint="--out-dir")
+    if out_dir is not None and out is not None:
+        raise typer.BadParameter("give --out for one source or --out-dir for several, not both", param_hint="--out")
+    for option, given in only_then.items():
+        if given and out_dir is None:
+            raise typer.BadParameter("goes with --out-dir only", param_hint=option)
 
 
 @app.command()

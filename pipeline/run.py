@@ -68,13 +68,11 @@ class Models:
 
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
-        hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
-        finder_file = find_weights("finder", FINDER)
-        files = {"detector": hourglass_file, "finder": finder_file, "lifter": lifter_file}
+        files = weights_files(hourglass=hourglass, lifter=lifter)
         provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
-        detector = Detector.load(hourglass_file, device, runtime=runtime)
-        finder = Finder.load(finder_file, device, runtime=runtime)
-        return cls(detector, finder, Lifter.load(lifter_file, device), provenance)
+        detector = Detector.load(files["detector"], device, runtime=runtime)
+        finder = Finder.load(files["finder"], device, runtime=runtime)
+        return cls(detector, finder, Lifter.load(files["lifter"], device), provenance)
 
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
@@ -88,6 +86,15 @@ class Models:
             return self.finder.people(image, lowest=options.hopeful)
 
         return Tracker(find_joints, find_people, self.detector.skeleton, options)
+
+
+def weights_files(*, hourglass: str, lifter: str) -> dict[str, Path]:
+    """The weights of each stage, by name or path; InputError or CheckpointError if they cannot be had."""
+    return {
+        "detector": find_weights("hourglass", hourglass),
+        "finder": find_weights("finder", FINDER),
+        "lifter": find_weights("lifter", lifter),
+    }
 
 
 def program() -> dict[str, str]:
