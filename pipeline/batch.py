@@ -25,7 +25,17 @@ from pipeline.device import open_device, share_processor
 from pipeline.errors import InputError, OutputError, PoseError
 from pipeline.export import WRITERS
 from pipeline.lock import locked
-from pipeline.run import Models, Summary, Wishes, check_wishes, process_video, program, weights_files, weights_note
+from pipeline.run import (
+    FINDER,
+    Models,
+    Summary,
+    Wishes,
+    check_wishes,
+    process_video,
+    program,
+    weights_files,
+    weights_note,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +57,13 @@ class Batch:
     runtime: str = "auto"
     wishes: Wishes = field(default_factory=Wishes)
     exports: tuple[str, ...] = ()
+    finder: str = FINDER
 
     def load_models(self) -> Models:
         """The networks; raises what `Models.load` and `open_device` raise."""
         device = open_device(self.device)
-        return Models.load(hourglass=self.hourglass, lifter=self.lifter, device=device, runtime=self.runtime)
+        names = {"hourglass": self.hourglass, "finder": self.finder, "lifter": self.lifter}
+        return Models.load(**names, device=device, runtime=self.runtime)
 
 
 @dataclass(frozen=True)
@@ -230,7 +242,7 @@ def _versions() -> dict[str, str]:
 
 
 def _weights_of(batch: Batch) -> dict[str, Path]:
-    return weights_files(hourglass=batch.hourglass, lifter=batch.lifter)
+    return weights_files(hourglass=batch.hourglass, finder=batch.finder, lifter=batch.lifter)
 
 
 @contextmanager

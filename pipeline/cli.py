@@ -31,6 +31,7 @@ app = typer.Typer(
 Source = Annotated[Path, typer.Argument(help="the file to read", show_default=False)]
 Out = Annotated[Path, typer.Option(help="the file to write", show_default=False)]
 HourglassName = Annotated[str, typer.Option(help="a shipped detector by name, or the path of a weights file")]
+FinderName = Annotated[str, typer.Option(help="the shipped finder of people, or the path of a weights file")]
 LifterName = Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2, gan, or the path of a weights file")]
 Device = Annotated[str, typer.Option(help="auto (a GPU when there is one), cpu, cuda, cuda:1, ...")]
 Runtime = Annotated[str, typer.Option(help="of the detector: auto, torch, onnx (quicker, on the CPU only)")]
@@ -50,6 +51,7 @@ Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
 DEFAULT_HOURGLASS = "hourglass-m"
+DEFAULT_FINDER = "finder"
 DEFAULT_LIFTER = "baseline"
 
 
@@ -64,13 +66,14 @@ def main() -> None:
         sys.exit(1)
 
 
-def _models(hourglass: str, lifter: str, device: str, runtime: str) -> "Models":
+def _models(hourglass: str, finder: str, lifter: str, device: str, runtime: str) -> "Models":
     from pipeline.device import open_device, share_processor
     from pipeline.run import Models
 
     _check_runtime(runtime)
     share_processor()
-    return Models.load(hourglass=hourglass, lifter=lifter, device=open_device(device), runtime=runtime)
+    opened = open_device(device)
+    return Models.load(hourglass=hourglass, finder=finder, lifter=lifter, device=opened, runtime=runtime)
 
 
 def _check_runtime(runtime: str) -> None:
@@ -103,6 +106,7 @@ def video(
         Path | None, typer.Option(help="the file to write, of one source; live, it may be left out with --show")
     ] = None,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -142,7 +146,7 @@ def video(
 
         _check_runtime(runtime)
         endings = tuple(dict.fromkeys(pose_ending(str(word)) for word in export or ()))
-        batch = Batch(out_dir, hourglass, lifter, device, runtime, wishes, endings)
+        batch = Batch(out_dir, hourglass, lifter, device, runtime, wishes, endings, finder)
         _run_batch(batch, [Path(source) for source in sources], again=again, ray=ray)
         return
     exports = tuple(export or ())
@@ -152,13 +156,13 @@ def video(
         _check_live(out, show=show, salvage=salvage)
         _check_runtime(runtime)
         job = LiveJob(sources[0], out, show=show, exports=exports, wishes=wishes)
-        print(process_live(job, lambda: _models(hourglass, lifter, device, runtime)))
+        print(process_live(job, lambda: _models(hourglass, finder, lifter, device, runtime)))
         return
     if out is None:
         raise typer.BadParameter("give the video to write, such as out.mp4, or --out-dir, a folder", param_hint="--out")
     clip = Path(sources[0])
     check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(clip, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+    print(process_video(clip, out, _models(hourglass, finder, lifter, device, runtime), exports=exports, wishes=wishes))
 
 
 def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
@@ -199,6 +203,7 @@ def image(
     source: Source,
     out: Out,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -209,7 +214,7 @@ def image(
     from pipeline.run import Wishes, process_image
 
     wishes = Wishes(fov=fov, people=people)
-    print(process_image(source, out, _models(hourglass, lifter, device, runtime), wishes=wishes))
+    print(process_image(source, out, _models(hourglass, finder, lifter, device, runtime), wishes=wishes))
 
 
 @app.command()
@@ -299,6 +304,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def eval_clips(
     folder: Annotated[Path, typer.Argument(help="folder of NAME.mp4 with NAME_gt.json", show_default=False)],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -307,7 +313,7 @@ def eval_clips(
     """Measure the whole program on clips whose exact 2D and 3D truth is known."""
     from pipeline.eval_clips import evaluate_clips, table
 
-    result = evaluate_clips(folder, _models(hourglass, lifter, device, runtime))
+    result = evaluate_clips(folder, _models(hourglass, finder, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 
@@ -322,6 +328,7 @@ def eval_views(
         list[Path], typer.Argument(metavar="CLIP...", help="a clip of each camera, in its order", show_default=False)
     ],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -331,7 +338,7 @@ def eval_views(
     from pipeline.eval_views import check_views, evaluate_views, table
 
     check_views(calibration, clips)  # before the models are loaded
-    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device, runtime))
+    result = evaluate_views(calibration, clips, _models(hourglass, finder, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 

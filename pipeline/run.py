@@ -55,7 +55,7 @@ Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen i
 
 @dataclass(frozen=True)
 class Models:
-    """The two trained stages, ready for use, and what to note about them beside their poses."""
+    """The trained networks, ready for use, and what to note about them beside their poses."""
 
     detector: Detector
     finder: Finder
@@ -63,16 +63,21 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
-        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+    def load(
+        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = FINDER, runtime: str = "auto"
+    ) -> "Models":
+        """Load all by name or path, detector and finder for a runtime of `pipeline.runtime`.
 
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
-        files = weights_files(hourglass=hourglass, lifter=lifter)
+        files = weights_files(hourglass=hourglass, finder=finder, lifter=lifter)
         provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
-        detector = Detector.load(files["detector"], device, runtime=runtime)
-        finder = Finder.load(files["finder"], device, runtime=runtime)
-        return cls(detector, finder, Lifter.load(files["lifter"], device), provenance)
+        return cls(
+            Detector.load(files["detector"], device, runtime=runtime),
+            Finder.load(files["finder"], device, runtime=runtime),
+            Lifter.load(files["lifter"], device),
+            provenance,
+        )
 
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
@@ -88,11 +93,11 @@ class Models:
         return Tracker(find_joints, find_people, self.detector.skeleton, options)
 
 
-def weights_files(*, hourglass: str, lifter: str) -> dict[str, Path]:
+def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:
     """The weights of each stage, by name or path; InputError or CheckpointError if they cannot be had."""
     return {
         "detector": find_weights("hourglass", hourglass),
-        "finder": find_weights("finder", FINDER),
+        "finder": find_weights("finder", finder),
         "lifter": find_weights("lifter", lifter),
     }
 
