@@ -124,14 +124,13 @@ class Runner:
         self.parts = self._parts()
         return time.perf_counter() - began
 
-    def turn(self) -> float | None:
-        """Do the next part of the work stage by stage, without any overlap; returns the seconds, None when all is
-        done.
+    def turn(self) -> tuple[str, float] | None:
+        """Do the next part of the work stage by stage, without any overlap; returns what it was, 'find' or 'draw', and
+        the seconds; None when all is done.
         """
         began = time.perf_counter()
-        for _ in self.parts:
-            return time.perf_counter() - began
-        return None
+        part = next(self.parts, None)
+        return None if part is None else (part, time.perf_counter() - began)
 
     def whole(self) -> dict[str, float]:
         """The whole clip as `posecli video` does it: frames_per_s, and cpu_ms per frame over all threads."""
@@ -154,8 +153,8 @@ class Runner:
             "stages": {stage: self.watch.figures(stage, frames=frames) for stage in STAGES},
         }
 
-    def _parts(self) -> Iterator[None]:
-        """The work of `process_video`, of which each step is a part."""
+    def _parts(self) -> Iterator[str]:
+        """The work of `process_video`; what was done by each step, 'find' or 'draw'."""
         watch = self.watch
         watched = {
             "detector": watch.watched(self.models.detector, cut="crop", views="network", joints="heatmaps"),
@@ -171,15 +170,16 @@ class Runner:
             for person, sighting in update(frame.image, frame.time_s).items():
                 seen.setdefault(person, []).append((frame.index, frame.time_s, sighting))
             if len(times) % TURN == 0:
-                yield
-        yield
+                yield "find"
+        if len(times) % TURN:
+            yield "find"
         watch.frame = None
         clip = watch.timed("decode", empty_clip)(self.source, np.array(times), wishes=self.wishes)
         found = watch.timed("clean", pose_people)(clip, list(seen.values()), models=models, wishes=self.wishes)
         self.poses = watch.timed("place", clip_poses)(found, wishes=self.wishes, provenance={})
         yield from self._drawn(self.poses)
 
-    def _drawn(self, poses: ClipPoses) -> Iterator[None]:
+    def _drawn(self, poses: ClipPoses) -> Iterator[str]:
         """Draw and write the video, part by part."""
         watch = self.watch
         renderer, figures = watch.timed("draw", picture_of)(poses)
@@ -193,8 +193,8 @@ class Runner:
             for frame in self._frames(poses.frames):
                 write(draw(frame.image, figures.get(frame.index, []), frame.time_s), frame)
                 if (frame.index + 1) % TURN == 0:
-                    yield
-        yield
+                    yield "draw"
+        yield "draw"
 
     def _frames(self, count: int | None) -> Iterator[Frame]:
         """The first so many frames of the clip, each decoded when it is asked for."""
@@ -230,7 +230,8 @@ def bench(race: Race) -> dict[str, Any]:
         peak_gpu_memory_mb  the same of tensors on the GPU; None without one
         stages              by stage, see `STAGES`: see `Stopwatch.figures`, each stage waiting for the one before
         stages_sum          ms, cpu_ms, frames_per_s of all stages one after the other
-        stages_ratio        how many times as fast as the first contender, see below, over the turns
+        find_ratio          how many times as fast as the first contender people were found and followed, stage by
+                            stage, see below, over the turns
         end_to_end          frames_per_s (median, lowest, highest over the rounds) of `posecli video` without its start:
                             decoding and encoding overlap with the rest; cpu_ms per frame
         end_to_end_ratio    how many times as fast as the first contender, over the rounds
@@ -247,21 +248,24 @@ def bench(race: Race) -> dict[str, Any]:
         ]
         bar = stack.enter_context(tqdm(desc="bench", unit="turn", leave=False, dynamic_ncols=True))
         starts = _each(runners, "start", bar)
-        turns = []
+        turns: list[list[tuple[str, float]]] = []
         while None not in (seconds := _each(runners, "turn", bar, backwards=len(turns) % 2 == 1)):
             turns.append(seconds)
         rounds = [_each(runners, "whole", bar, backwards=number % 2 == 1) for number in range(race.rounds)]
         figures = [runner.figures() for runner in runners]
     rates = [[one["frames_per_s"] for one in done] for done in rounds]
-    stage_ratios = _ratios([[1 / seconds for seconds in turn] for turn in turns])
-    rows = zip(race.contenders, starts, figures, zip(*rounds, strict=True), stage_ratios, _ratios(rates), strict=True)
+    finding = _ratios([[1 / seconds for _, seconds in turn] for turn in turns if turn[0][0] == "find"])
+    measured = zip(race.contenders, starts, figures, zip(*rounds, strict=True), strict=True)
+    ratios = (
+        {"find_ratio": find, "end_to_end_ratio": whole} for find, whole in zip(finding, _ratios(rates), strict=True)
+    )
     frames, threads = figures[0]["frames"], figures[0]["threads"]
     clip = {"file": race.source.name, "width": info.width, "height": info.height, "rate": float(info.rate)}
     return {
         "machine": {**machine, "threads": threads},
         "clip": {**clip, "frames": frames},
         "rounds": race.rounds,
-        "contenders": [_row(*row) for row in rows],
+        "contenders": [{**_row(*one), **ratio} for one, ratio in zip(measured, ratios, strict=True)],
     }
 
 
@@ -295,14 +299,9 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _row(
-    contender: Contender,
-    start_s: float,
-    figures: dict[str, Any],
-    rounds: Sequence[dict[str, float]],
-    stages_ratio: dict[str, float],
-    end_to_end_ratio: dict[str, float],
+    contender: Contender, start_s: float, figures: dict[str, Any], rounds: Sequence[dict[str, float]]
 ) -> dict[str, Any]:
-    """All about one contender, with the keys of `bench`."""
+    """All about one contender but the ratios, with the keys of `bench`."""
     stages = figures["stages"].values()
     ms, cpu_ms = (sum(stage[key] for stage in stages) for key in ("ms", "cpu_ms"))
     kept = ("with_person", "peak_memory_mb", "peak_gpu_memory_mb", "stages")
@@ -311,12 +310,10 @@ def _row(
         "start_s": start_s,
         **{key: figures[key] for key in kept},
         "stages_sum": {"ms": ms, "cpu_ms": cpu_ms, "frames_per_s": 1000 / ms},
-        "stages_ratio": stages_ratio,
         "end_to_end": {
             "frames_per_s": _spread([done["frames_per_s"] for done in rounds]),
             "cpu_ms": statistics.median(done["cpu_ms"] for done in rounds),
         },
-        "end_to_end_ratio": end_to_end_ratio,
     }
 
 
@@ -349,7 +346,7 @@ def _stages_table(row: dict[str, Any]) -> str:
 def _side_by_side(rows: Sequence[dict[str, Any]], *, rounds: int) -> str:
     names = [_name(row) for row in rows]
     width = max(len("end to end"), *map(len, names))
-    headings = ("frames/s", "(range)", "CPU ms", "ratio", "(range)", "stages", "(range)", "start s", "peak MB", "GPU MB")
+    headings = ("frames/s", "(range)", "CPU ms", "ratio", "(range)", "find", "(range)", "start s", "peak MB", "GPU MB")
     lines = [f"{'end to end':<{width}}" + "".join(f"{heading:>12}" for heading in headings)]
     for name, row in zip(names, rows, strict=True):
         rate, cpu_ms = row["end_to_end"]["frames_per_s"], row["end_to_end"]["cpu_ms"]
@@ -357,7 +354,7 @@ def _side_by_side(rows: Sequence[dict[str, Any]], *, rounds: int) -> str:
             *_with_range(rate, 1),
             _number(cpu_ms, 1),
             *_with_range(row["end_to_end_ratio"], 2),
-            *_with_range(row["stages_ratio"], 2),
+            *_with_range(row["find_ratio"], 2),
             _number(row["start_s"], 1),
             _number(row["peak_memory_mb"], 0),
             _number(row["peak_gpu_memory_mb"], 0),
@@ -369,7 +366,7 @@ def _side_by_side(rows: Sequence[dict[str, Any]], *, rounds: int) -> str:
 LEGEND = """
 frames/s  of `posecli video` after its start, with all that overlaps; median and range of {rounds} rounds
 CPU ms    a frame, of all threads
-ratio     how many times as fast as the first, of rounds next to each other; stages: of turns of {turn} frames"""
+ratio     how many times as fast as the first, of rounds next to each other; find: of turns of {turn} frames"""
 
 
 def _with_range(spread: dict[str, float], digits: int) -> tuple[str, str]:

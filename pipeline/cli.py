@@ -300,9 +300,7 @@ def bench(
     hourglass: Annotated[
         list[str] | None, typer.Option(help="a shipped detector by name, or a weights file; repeatable")
     ] = None,
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")
-    ] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="cpu, cuda, ...; repeatable; none: the CPU, and a GPU when there is one")
     ] = None,

@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_nothing(posecli, tmp_path, monkeypatch):
 
 COMMANDS = (
     "video", "image", "train-hourglass", "train-lifter", "eval-hourglass", "eval-clips", "eval-views", "import-weights",
-    "prepare-mocap",
+    "prepare-mocap", "bench",
 )  # fmt: skip
 
 
