@@ -111,8 +111,7 @@ class FinderCodec:
         A peak is moved by a parabola through the logarithm along each axis, exact for a Gaussian, and its score is the
         height there.
         """
-        highest = F.max_pool3d(maps[None], 3, stride=1, padding=1)[0]
-        level, row, column = torch.nonzero((maps == highest) & (maps >= lowest * 0.5), as_tuple=True)
+        level, row, column = torch.nonzero((maps == _highest(maps)) & (maps >= lowest * 0.5), as_tuple=True)
         best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
         level, row, column = level[best], row[best], column[best]
         logs, sigmas = maps.clamp_min(1e-10).log(), self.sigmas().to(maps.device)
@@ -129,6 +128,17 @@ class FinderCodec:
         xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
         people = torch.cat([xy, side[:, None], score[:, None]], -1)
         return people[score.argsort(descending=True)][: int((score >= lowest).sum())]
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """The highest value among each voxel and its 26 neighbours (K, H, W), place and scale one after the other, which
+    takes a third of the time of both at once.
+    """
+    around = F.max_pool2d(maps, 3, stride=1, padding=1)
+    highest = around.clone()
+    highest[1:] = torch.maximum(highest[1:], around[:-1])
+    highest[:-1] = torch.maximum(highest[:-1], around[1:])
+    return highest
 
 
 def _axis(count: int, like: Tensor) -> Tensor:

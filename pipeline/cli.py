@@ -388,6 +388,46 @@ def eval_hourglass(
 
 
 @app.command()
+def bench(
+    clip: Annotated[Path | None, typer.Argument(help="the clip to run on; none: the demo clip")] = None,
+    hourglass: Annotated[
+        list[str] | None, typer.Option(help="a shipped detector by name, or a weights file; repeatable")
+    ] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="cpu, cuda, ...; repeatable; none: the CPU, and a GPU when there is one")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="use only so many of the clip; none: all")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="how often each is measured, in turns")] = 3,
+    training: Annotated[
+        bool, typer.Option("--training", help="instead, how fast both networks train, on made-up data")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure how fast this machine runs the program, stage by stage and as a whole, or trains the networks."""
+    from pipeline.atomic import check_writable
+    from pipeline.bench import Race, contenders, table
+    from pipeline.bench import bench as run
+    from pipeline.bench_training import bench_training, training_table
+    from pipeline.weights import assets_folder
+
+    for name in runtime or ():
+        _check_runtime(name)
+    if training and (clip, hourglass, runtime, frames) != (None, None, None, None):
+        raise typer.BadParameter("needs no clip, detector, runtime or frames", param_hint="--training")
+    if json_file:
+        check_writable(json_file)  # before the slow part
+    if training:
+        result = bench_training(devices=device or (), rounds=rounds)
+        print(training_table(result))
+    else:
+        racing = contenders(hourglass or [DEFAULT_HOURGLASS], runtimes=runtime or (), devices=device or ())
+        result = run(Race(clip or assets_folder() / "demo.mp4", racing, frames, rounds))
+        print(table(result))
+    _write_json(json_file, result)
+
+
+@app.command()
 def import_weights(
     source: Annotated[Path, typer.Argument(help="a checkpoint file (.pth.tar, .pth, .pt)", show_default=False)],
     layout: Annotated[

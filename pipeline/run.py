@@ -124,6 +124,7 @@ class Wishes:
     height_cm: float | None = None  # of the person; None: an adult of average build
     people: int = 1  # to follow at a time, the most prominent
     salvage: bool = False  # use what is left of a clip that was cut short
+    frames: int | None = None  # to use, from the first one on; None: all
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     tracker = models.tracker(people=wishes.people)
     seen: dict[int, list[Row]] = {}
     times = []
-    for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
+    for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):
         times.append(frame.time_s)
         for number, sighting in tracker.update(frame.image, frame.time_s).items():
             seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
@@ -371,13 +372,19 @@ def check_job(source: Path, output: Path, *, exports: Sequence[Path], wishes: Wi
 
 
 def process_video(
-    source: Path, output: Path, models: Models, *, exports: Sequence[Path] = (), wishes: Wishes = Wishes()
+    source: Path,
+    output: Path,
+    models: Models,
+    *,
+    exports: Sequence[Path] = (),
+    wishes: Wishes = Wishes(),
+    progress: bool = True,
 ) -> Summary:
-    """The whole of `posecli video` for one clip."""
+    """The whole of `posecli video` for one clip, with a bar that shows the progress unless told otherwise."""
     info = check_job(source, output, exports=exports, wishes=wishes)
     started = time.perf_counter()
     total = None if info.frames is None else 2 * info.frames
-    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True, disable=not progress) as bar:
         found = find_poses(source, models, wishes, bar=bar)
         poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")

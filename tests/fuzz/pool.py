@@ -161,12 +161,6 @@ def _import_all() -> None:
     """So that no input is held to account for an import."""
     import torch
 
-    import hourglass.data
-    import hourglass.importing
-    import hourglass.train
-    import lifter.prepare
-    import lifter.protocol
-    import lifter.train
     import pipeline.eval_clips
     import pipeline.export  # noqa: F401
 
