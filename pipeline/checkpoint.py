@@ -105,7 +105,7 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
     expected = {"version": int, "kind": str, "arch": str, "config": dict, "meta": dict, "sha256": str}
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged header; fetch it again") from error
     version = header.get("version") if isinstance(header, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:  # first, as its other fields may be others

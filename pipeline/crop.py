@@ -81,3 +81,12 @@ def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:
     centre = (low + high) / 2
     side = max(float((high - low).max()), 1.0) * margin
     return Region(float(centre[0]), float(centre[1]), side)
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
+    one, two = first[:, None], second[None]
+    half = (one[..., 2:] + two[..., 2:]) / 2
+    shorter = np.minimum(one[..., 2:], two[..., 2:])
+    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
+    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)

@@ -31,7 +31,7 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
@@ -55,7 +55,7 @@ Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen i
 
 @dataclass(frozen=True)
 class Models:
-    """The two trained stages, ready for use, and what to note about them beside their poses."""
+    """The trained networks, ready for use, and what to note about them beside their poses."""
 
     detector: Detector
     finder: Finder
@@ -63,18 +63,21 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
-        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+    def load(
+        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = FINDER, runtime: str = "auto"
+    ) -> "Models":
+        """Load all by name or path, detector and finder for a runtime of `pipeline.runtime`.
 
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
-        hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
-        finder_file = find_weights("finder", FINDER)
-        files = {"detector": hourglass_file, "finder": finder_file, "lifter": lifter_file}
+        files = weights_files(hourglass=hourglass, finder=finder, lifter=lifter)
         provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
-        detector = Detector.load(hourglass_file, device, runtime=runtime)
-        finder = Finder.load(finder_file, device, runtime=runtime)
-        return cls(detector, finder, Lifter.load(lifter_file, device), provenance)
+        return cls(
+            Detector.load(files["detector"], device, runtime=runtime),
+            Finder.load(files["finder"], device, runtime=runtime),
+            Lifter.load(files["lifter"], device),
+            provenance,
+        )
 
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
@@ -82,7 +85,21 @@ class Models:
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
             return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
-        return Tracker(find_joints, self.finder.people, self.detector.skeleton, TrackOptions(people=people))
+        options = TrackOptions(people=people)
+
+        def find_people(image: np.ndarray) -> list[Found]:
+            return self.finder.people(image, lowest=options.hopeful)
+
+        return Tracker(find_joints, find_people, self.detector.skeleton, options)
+
+
+def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:
+    """The weights of each stage, by name or path; InputError or CheckpointError if they cannot be had."""
+    return {
+        "detector": find_weights("hourglass", hourglass),
+        "finder": find_weights("finder", finder),
+        "lifter": find_weights("lifter", lifter),
+    }
 
 
 def program() -> dict[str, str]:
@@ -385,7 +402,7 @@ def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

@@ -17,7 +17,6 @@ from hourglass.finder import (
     FinderCodec,
     _highest,
     fitted,
-    overlaps,
     save_finder,
     without_doubles,
 )
@@ -25,6 +24,7 @@ from hourglass.finder_score import FinderScore, average_precision
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels
 from pipeline.checkpoint import Checkpoint, save_checkpoint
+from pipeline.crop import overlaps
 from pipeline.errors import CheckpointError
 
 CODEC = FinderCodec()

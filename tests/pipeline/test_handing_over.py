@@ -101,6 +101,15 @@ def test_all_files_of_one_run(poses_of, clip, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "p.npz")["person1_xyz"], person.xyz)
 
 
+def test_save_is_another_name_of_export(posecli, clip, sightings, tmp_path, monkeypatch):
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
+    saved = tmp_path / "poses.h5"
+    result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--save", saved, "--export", tmp_path / "p.csv")
+    assert result.code == 0, result.err
+    assert posestore.read(saved).frames == FRAMES
+    assert (tmp_path / "p.csv").exists()
+
+
 def test_the_last_line_names_every_file(posecli, clip, sightings, tmp_path, monkeypatch):
     monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
     out, bvh, trc = tmp_path / "out.mp4", tmp_path / "p.bvh", tmp_path / "p.trc"
@@ -141,7 +150,7 @@ def test_more_smoothing_is_less_jitter(poses_of):
 
 def test_without_smoothing_the_files_hold_what_was_seen(poses_of, sightings):
     (person,) = poses_of("--smooth", "off").people
-    np.testing.assert_array_equal(person.xy, [sighting.xy for sighting in sightings])
+    np.testing.assert_array_equal(person.xy, [seen[1].xy for seen in sightings])
 
 
 def stature(xyz: np.ndarray) -> float:
@@ -258,3 +267,46 @@ def test_a_clip_without_a_person_is_handed_over_too(posecli, tmp_path):
     assert result.code == 0, result.err
     poses = posestore.read(tmp_path / "p.h5")
     assert (poses.frames, poses.people) == (3, ())
+
+
+# Several people
+
+
+class Pair:
+    """A tracker that sees someone, and from the sixth frame on a second person beside him."""
+
+    def __init__(self, sightings: list[dict[int, Sighting]]) -> None:
+        self.left = iter(enumerate(sightings))
+
+    def update(self, _image: np.ndarray, _time_s: float) -> dict[int, Sighting]:
+        frame, seen = next(self.left)
+        (one,) = seen.values()
+        return {3: one, 7: one.moved(np.array([120.0, 0]))} if frame >= 5 else {3: one}
+
+
+def test_people_are_handed_over_under_numbers_of_their_own(posecli, clip, sightings, tmp_path, monkeypatch):
+    asked = []
+
+    def tracker(_self: Models, *, people: int) -> Pair:
+        asked.append(people)
+        return Pair(sightings)
+
+    monkeypatch.setattr(Models, "tracker", tracker)
+    files = [tmp_path / name for name in ("p.h5", "p.json", "p.bvh", "p.trc")]
+    exports = [word for file in files for word in ("--export", file)]
+    result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--people", 2, *exports)
+    assert result.code == 0, result.err
+    assert asked == [2]
+    poses = posestore.read(files[0])
+    assert [person.id for person in poses.people] == [1, 2]
+    assert [len(person) for person in poses.people] == [FRAMES, FRAMES - 5]
+    assert poses.people[1].frame[0] == 5
+    assert [person["id"] for person in json.loads(files[1].read_text())["people"]] == [1, 2]
+    assert len(list(tmp_path.glob("p*.bvh"))) == len(list(tmp_path.glob("p*.trc"))) == 2
+
+
+def test_numbers_are_drawn_only_where_several_people_are():
+    _, alone = picture_of(replace(two_people(), people=two_people().people[:1]))
+    assert {figure.name for figures in alone.values() for figure in figures} == {""}
+    _, figures = picture_of(two_people())
+    assert {figure.name for row in figures.values() for figure in row} == {"1", "3"}

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hourglass.finder import Found
 from pipeline.crop import Region, region_of
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import LSP14
 from pipeline.track import Tracker, TrackOptions, track_of
 
@@ -162,8 +161,12 @@ def test_weak_scores_are_nobody():
 
 def test_what_the_finder_is_not_sure_of_is_not_looked_at():
     scene = Scene(people=[person(320, 180, 200)])
-    assert scene.only(scene.tracker(likely=0.91)) is None
+    assert scene.only(scene.tracker(hopeful=0.91)) is None
     assert scene.looks == []
+    tracker = scene.tracker(people=2, likely=0.91)
+    assert len(scene.update(tracker)) == 1
+    scene.people.append(person(100, 180, 200))
+    assert [len(scene.update(tracker)) for _ in range(20)] == [1] * 20  # once someone is there, it must be surer
 
 
 def test_who_is_followed_may_be_seen_less_clearly_than_who_is_found():
