@@ -31,7 +31,6 @@ from pipeline.run import (
     Wishes,
     check_wishes,
     process_video,
-    program,
     weights_files,
     weights_note,
 )
