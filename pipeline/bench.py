@@ -28,7 +28,7 @@ from pipeline.device import open_device, share_processor
 from pipeline.errors import DeviceError
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
-from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
+from pipeline.run import FINDER, Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
 from pipeline.runtime import choose_runtime
 from pipeline.stopwatch import Stopwatch
 from pipeline.video import Frame, VideoWriter, probe, read_frames
@@ -65,12 +65,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Race:
-    """A clip, how many of its frames to use (None: all), and how often each contender does the whole."""
+    """A clip, how many of its frames to use (None: all), how often each contender does the whole, and the finder of
+    people by name or path.
+    """
 
     source: Path
     contenders: tuple[Contender, ...]
     frames: int | None = None
     rounds: int = 3
+    finder: str = FINDER
 
 
 def contenders(
@@ -100,11 +103,12 @@ def contenders(
 
 
 class Runner:
-    """One contender's work on a clip; its outputs go into a folder."""
+    """The work of one of the contenders of a race; its outputs go into a folder."""
 
-    def __init__(self, contender: Contender, source: Path, folder: Path, *, frames: int | None = None) -> None:
-        self.contender, self.source, self.output = contender, source, folder / "out.mp4"
-        self.wishes = Wishes(frames=frames, salvage=True)
+    def __init__(self, contender: Contender, race: Race, folder: Path) -> None:
+        self.contender, self.source, self.finder = contender, race.source, race.finder
+        self.output = folder / "out.mp4"
+        self.wishes = Wishes(frames=race.frames, salvage=True)
         self.poses: ClipPoses | None = None
 
     def start(self) -> float:
@@ -112,9 +116,8 @@ class Runner:
         share_processor()
         began = time.perf_counter()
         device = open_device(self.contender.device)
-        self.models = Models.load(
-            hourglass=self.contender.hourglass, lifter=LIFTER, device=device, runtime=self.contender.runtime
-        )
+        names = {"hourglass": self.contender.hourglass, "finder": self.finder, "lifter": LIFTER}
+        self.models = Models.load(**names, device=device, runtime=self.contender.runtime)
         image = next(read_frames(self.source)).image
         height, width = image.shape[:2]
         self.models.finder.people(image)
@@ -274,7 +277,7 @@ def _in_its_process(one: Contender, race: Race, folder: Path, *, number: int, st
     manager = stack.enter_context(_Processes(ctx=get_context("spawn")))
     own = folder / str(number)
     own.mkdir()
-    return manager.Runner(one, race.source, own, frames=race.frames)  # type: ignore[attr-defined]
+    return manager.Runner(one, race, own)  # type: ignore[attr-defined]
 
 
 def _each(runners: Sequence[Any], method: str, bar: tqdm, *, backwards: bool = False) -> list[Any]:

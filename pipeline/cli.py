@@ -393,6 +393,7 @@ def bench(
     hourglass: Annotated[
         list[str] | None, typer.Option(help="a shipped detector by name, or a weights file; repeatable")
     ] = None,
+    finder: FinderName = DEFAULT_FINDER,
     runtime: Annotated[list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="cpu, cuda, ...; repeatable; none: the CPU, and a GPU when there is one")
@@ -422,7 +423,7 @@ def bench(
         print(training_table(result))
     else:
         racing = contenders(hourglass or [DEFAULT_HOURGLASS], runtimes=runtime or (), devices=device or ())
-        result = run(Race(clip or assets_folder() / "demo.mp4", racing, frames, rounds))
+        result = run(Race(clip or assets_folder() / "demo.mp4", racing, frames, rounds, finder))
         print(table(result))
     _write_json(json_file, result)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("posecli", "torch", "onnxruntime", "opencv-python", "av", "numpy")
+PACKAGES = ("posecli", "torch", "onnxruntime", "av", "opencv-python", "numpy", "scipy")  # whose versions matter
 
 
 def describe_machine() -> dict[str, Any]:
     """cpu (its name), cores that this process may use, threads that torch uses, gpu (its name or None), system,
     load (programs that wanted to run in the last minute, on average; None where the system does not tell), and
-    versions of Python and of the packages that matter; None for one that is not installed.
+    versions, see there.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -25,8 +25,19 @@ def describe_machine() -> dict[str, Any]:
         "gpu": gpu,
         "system": f"{platform.system()} {platform.machine()}",
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, posecli among them; 'unknown' for one not installed so."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # under another name, such as opencv-python-headless, or run from its folder
+            found[package] = "unknown"
+    return found
 
 
 def cores() -> int:
@@ -53,19 +64,12 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def summary(machine: dict[str, Any]) -> str:
     """The machine in two lines, and a third where it was busy with something else."""
-    load, versions = machine["load"], machine["versions"]
+    load = machine["load"]
     gpu = machine["gpu"] or "no GPU"
     first = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {gpu}, {machine['system']}"
-    lines = [first, ", ".join(f"{name} {number}" for name, number in versions.items() if number)]
+    lines = [first, ", ".join(f"{name} {number}" for name, number in machine["versions"].items())]
     if load is not None and load > 0.5:
         lines.append(
             f"Something else was running (load {load:.1f}): frames/s are too low, ratios and CPU times hold better."

@@ -1,6 +1,7 @@
 """How fast the program is: what is timed is what the program does, and the figures add up."""
 
 import json
+import platform
 import time
 from functools import partial
 from itertools import islice
@@ -12,20 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from hourglass.codec import Codec
-from hourglass.finder import FinderCodec, save_finder
-from hourglass.model import HourglassConfig, StackedHourglass
-from hourglass.predict import Pixels, save_detector
+from hourglass.model import HourglassConfig
 from hourglass.recipe import TrainConfig
 from lifter.recipe import TrainLifterConfig
-from pipeline import bench, bench_training, machine, run
+from pipeline import bench, bench_training, machine
 from pipeline.bench import STAGES, Contender, Race, Runner, contenders, table
 from pipeline.errors import DeviceError, InputError
 from pipeline.run import Wishes, clip_poses, find_poses
-from pipeline.skeleton import LSP14
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder
 from tests.pipeline.clips import contents, make_clip
+from tests.pipeline.tiny import tiny_models
 
 TINY = HourglassConfig(joints=14, stacks=1, widths=(4, 4), stem_width=4, block="plain", input_size=32)
 FRAMES = 12
@@ -43,15 +41,10 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The path of a detector that has learnt nothing; the finder is such a one too."""
-    torch.manual_seed(0)
-    weights, finder = tmp_path / "tiny.safetensors", tmp_path / "finder.safetensors"
-    save_detector(weights, StackedHourglass(TINY), codec=Codec(), skeleton=LSP14, provenance={})
-    config = HourglassConfig(joints=10, stacks=1, widths=(4, 4), stem_width=4, block="plain", input_size=64)
-    save_finder(finder, StackedHourglass(config), codec=FinderCodec(), provenance={}, pixels=Pixels())
-    monkeypatch.setattr(run, "FINDER", str(finder))
-    return str(weights)
+def tiny(tmp_path: Path) -> tuple[str, str]:
+    """The paths of a detector and a finder that have learnt nothing."""
+    tiny_models(tmp_path)
+    return str(tmp_path / "detector.safetensors"), str(tmp_path / "finder.safetensors")
 
 
 @pytest.fixture
@@ -61,7 +54,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(one: Contender, race: Race, folder: Path, *, number: int, stack: object) -> Runner:
         own = folder / str(number)
         own.mkdir()
-        return Runner(one, race.source, own, frames=race.frames)
+        return Runner(one, race, own)
 
     monkeypatch.setattr(bench, "_in_its_process", here)
 
@@ -73,7 +66,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def runner(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     """One with the shipped models, in turns of five frames."""
     monkeypatch.setattr(bench, "TURN", 5)
-    runner = Runner(Contender("hourglass-s", "torch", "cpu"), clip, tmp_path)
+    runner = Runner(Contender("hourglass-s", "torch", "cpu"), Race(clip, ()), tmp_path)
     assert runner.start() > 0
     return runner
 
@@ -115,7 +108,8 @@ def test_stages_do_what_the_program_does_and_add_up(runner, clip, tmp_path):
 
 
 def test_the_first_frames_only(clip, tiny, tmp_path):
-    runner = Runner(Contender(tiny, "torch", "cpu"), clip, tmp_path, frames=7)
+    detector, finder = tiny
+    runner = Runner(Contender(detector, "torch", "cpu"), Race(clip, (), frames=7, finder=finder), tmp_path)
     runner.start()
     assert [part for part, _ in iter(runner.turn, None)] == ["find", "draw"]
     assert runner.figures()["frames"] == 7
@@ -129,7 +123,9 @@ def test_the_first_frames_only(clip, tiny, tmp_path):
 
 
 def test_the_figures_have_the_keys_that_are_documented(clip, tiny, in_this_process):
-    race = Race(clip, (Contender(tiny, "onnx", "cpu"), Contender(tiny, "torch", "cpu")), frames=6, rounds=2)
+    detector, finder = tiny
+    racing = (Contender(detector, "onnx", "cpu"), Contender(detector, "torch", "cpu"))
+    race = Race(clip, racing, frames=6, rounds=2, finder=finder)
     result = json.loads(json.dumps(bench.bench(race)))
     assert set(result) == {"machine", "clip", "rounds", "contenders"}
     assert set(result["machine"]) == MACHINE_KEYS
@@ -157,7 +153,13 @@ def test_the_figures_have_the_keys_that_are_documented(clip, tiny, in_this_proce
     first = result["contenders"][0]
     assert set(first["find_ratio"].values()) == set(first["end_to_end_ratio"].values()) == {1.0}
     text = table(result)
-    for words in ("in.mp4, 320 x 180, 6 frames, 25 frames/s", "tiny onnx cpu", "tiny torch cpu", "heatmaps", "peak MB"):
+    for words in (
+        "in.mp4, 320 x 180, 6 frames, 25 frames/s",
+        "detector onnx cpu",
+        "detector torch cpu",
+        "heatmaps",
+        "peak MB",
+    ):
         assert words in text
     assert "None" not in text
 
@@ -247,15 +249,22 @@ def test_the_machine_says_what_it_is():
     assert told["cpu"]
     assert told["threads"] == torch.get_num_threads()
     assert told["versions"]["torch"] == torch.__version__
+    assert told["versions"]["python"] == platform.python_version()
     held = np.ones(50_000_000, np.uint8)
     assert machine.peak_memory_mb() > held.nbytes / 1e6
 
 
+def test_a_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
+    found = machine.versions()
+    assert found == {"python": platform.python_version(), "numpy": np.__version__, "no-such-package": "unknown"}
+
+
 @pytest.mark.parametrize(("load", "said"), [(3.0, True), (0.2, False), (None, False)])
 def test_a_busy_machine_is_mentioned(load, said):
-    told = {"cpu": "Zen", "cores": 2, "threads": 1, "gpu": None, "system": "Linux", "versions": {"x": "1", "y": None}}
+    told = {"cpu": "Zen", "cores": 2, "threads": 1, "gpu": None, "system": "Linux", "versions": {"x": "1", "y": "2"}}
     text = machine.summary({**told, "load": load})
-    assert text.startswith("Zen, 2 cores, 1 threads, no GPU, Linux\nx 1")
+    assert text.startswith("Zen, 2 cores, 1 threads, no GPU, Linux\nx 1, y 2")
     assert ("Something else was running (load 3.0)" in text) is said
 
 
@@ -319,16 +328,17 @@ def test_trainers_really_learn(small_training, name):
 
 
 def test_the_command_from_end_to_end(posecli, clip, tiny, tmp_path):
-    words = ("bench", clip, "--hourglass", tiny, "--runtime", "torch", "--device", "cpu", "--rounds", 1, "--frames", 6)
-    result = posecli(*words, "--json", tmp_path / "r.json")
+    detector, finder = tiny
+    words = ("bench", clip, "--hourglass", detector, "--finder", finder, "--runtime", "torch", "--device", "cpu")
+    result = posecli(*words, "--rounds", 1, "--frames", 6, "--json", tmp_path / "r.json")
     assert result.code == 0, result.err
     assert result.out.startswith("in.mp4, 320 x 180, 6 frames, 25 frames/s\n")
     told = json.loads((tmp_path / "r.json").read_text())
     (row,) = told["contenders"]
-    assert (row["hourglass"], row["runtime"], row["device"]) == (tiny, "torch", "cpu")
+    assert (row["hourglass"], row["runtime"], row["device"]) == (detector, "torch", "cpu")
     assert told["machine"]["threads"] >= 1
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"in.mp4", "r.json", "tiny.safetensors", "finder.safetensors"}
+    assert names == {"in.mp4", "r.json", "detector.safetensors", "finder.safetensors"}
 
 
 def test_training_from_the_command_line(posecli, small_training, tmp_path):
