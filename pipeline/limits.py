@@ -3,7 +3,7 @@
 Two environment variables raise the limits for files that are larger and can be trusted:
 
     POSECLI_MAX_MEGAPIXELS  of a photo or of a frame of a video: 100, a million pixels each
-    POSECLI_MAX_MEGABYTES   of a file of poses, labels or motion capture, and of what it unpacks to: 512, 2^20 bytes each
+    POSECLI_MAX_MEGABYTES   of a file of poses, labels or motion capture, and what it unpacks to: 512, 2^20 bytes each
 """
 
 import math

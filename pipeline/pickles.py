@@ -33,8 +33,8 @@ class _Part:
 def check_pickle(file: IO[bytes]) -> None:
     """Walk through a pickle, from where `file` is to behind its end, without making anything of it.
 
-    Raises ValueError if it is nested deeply or holds itself, if it unfolds to very much, if it has keys that are large, or
-    if it is damaged.
+    Raises ValueError if it is nested deeply or holds itself, if it unfolds to very much, if it has keys that are large,
+    or if it is damaged.
     """
     stack: list[_Part | None] = []  # None is a mark
     memo: dict[object, _Part] = {}
