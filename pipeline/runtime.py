@@ -66,9 +66,10 @@ class InParts:
         outputs: list[Tensor] = []
         start = 0
         while start < len(inputs):
-            output = self._attempt(inputs[start : start + self.at_once])
+            some = inputs[start : start + self.at_once]
+            output = self._attempt(some)
             if output is None:
-                self._take_less()
+                self._take_less(than=len(some))
                 continue
             outputs.append(output)
             start += len(output)
@@ -81,10 +82,10 @@ class InParts:
         except torch.OutOfMemoryError:
             return None
 
-    def _take_less(self) -> None:
-        if self.at_once == 1:
+    def _take_less(self, *, than: int) -> None:
+        if than == 1:
             raise DeviceError("the device's memory is full; close other programs that use it, or try --device cpu")
-        self.at_once //= 2
+        self.at_once = than // 2
         torch.cuda.empty_cache()  # nothing without a GPU
 
 
