@@ -127,6 +127,20 @@ class Lifter:
         return self.statistics.decode_pose(self.network(encoded)[0])
 
 
+class LiftNetwork(nn.Module):
+    """A lifter's network with what comes before and after it: points (N, 16, 2) of the lifter's space, and confidences
+    (N, 16), 0 for an unknown joint, if it takes them, to poses (N, 16, 3), mm, in the axes of that space.
+    """
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.network, self.lifter = lifter.network, lifter
+        self.train(self.network.training)
+
+    def forward(self, points: Tensor, confidence: Tensor | None = None) -> Tensor:
+        return self.lifter._lift(points, confidence)
+
+
 def _unmirrored(poses: Tensor) -> Tensor:
     """Poses (N, 16, 3) of people in a mirror as those of the people themselves."""
     return poses[:, list(OUTPUT_FLIP)] * poses.new_tensor([-1.0, 1.0, 1.0])

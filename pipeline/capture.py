@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.limits import max_pixels
 from pipeline.upright import Upright
-from pipeline.video import MAX_PIXELS, Frame
+from pipeline.video import Frame
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 SILENT_S = 10.0  # so long nothing may come; then there is nobody, or the connection is lost
@@ -191,7 +192,7 @@ def _stream_pictures(address: str) -> Iterator[np.ndarray]:
     """
     with _opened(address) as container:
         stream = container.streams.video[0]
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = {"max_pixels": str(max_pixels())}
         stream.thread_type = "SLICE"  # threads that take a frame each give them out so many frames late
         upright: Upright | None = None
         started: float | None = None
@@ -208,7 +209,7 @@ def _stream_pictures(address: str) -> Iterator[np.ndarray]:
 @contextmanager
 def _opened(address: str) -> Iterator[av.container.InputContainer]:
     options = {"rtsp_flags": "prefer_tcp"} if address.startswith("rtsp") else {}
-    options["max_pixels"] = str(MAX_PIXELS)
+    options["max_pixels"] = str(max_pixels())
     started = time.perf_counter()
     try:
         container = av.open(address, options=options, timeout=SILENT_S, metadata_errors="replace")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+MANY = 200  # pixels across from which on averaging them down takes long
 BOX_MARGIN = 1.25  # side of a person's region over the longer side of the joints' bounding box
 
 
@@ -47,6 +48,8 @@ class Region:
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if x1 <= x0 or y1 <= y0:
             return np.zeros((size, size, 3), image.dtype)
+        if factor <= 0.25 and min(x1 - x0, y1 - y0) > MANY:
+            return self._cut_half(image, size, x=slice(x0 - x0 % 2, x1), y=slice(y0 - y0 % 2, y1))
         # Rounded up: with pixels larger than the crop's, the crop's outermost would blend with the black outside.
         new_size = tuple(max(int(np.ceil(n * factor - 1e-6)), 1) for n in (x1 - x0, y1 - y0))
         small = cv2.resize(image[y0:y1, x0:x1], new_size, interpolation=cv2.INTER_AREA)
@@ -61,6 +64,17 @@ class Region:
         )
         return cv2.warpAffine(small, inverse, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
+    def _cut_half(self, image: np.ndarray, size: int, *, x: slice, y: slice) -> np.ndarray:
+        """Like `_cut_small` by more than four: halving first, from even columns and rows on, saves most of the time.
+
+        Half a pixel pair at the end of an odd image is left out, which is less than a quarter of a pixel of the crop.
+        """
+        height, width = (n - n % 2 for n in image.shape[:2])
+        part = image[y.start : min(y.stop + y.stop % 2, height), x.start : min(x.stop + x.stop % 2, width)]
+        half = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        at = ((self.x - x.start + 0.5) / 2 - 0.5, (self.y - y.start + 0.5) / 2 - 0.5)
+        return Region(*at, self.side / 2).cut(half, size)
+
 
 def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:
     """The square region around points (N, 2): centred on their bounding box, its longer side times `margin`."""
@@ -68,3 +82,12 @@ def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:
     centre = (low + high) / 2
     side = max(float((high - low).max()), 1.0) * margin
     return Region(float(centre[0]), float(centre[1]), side)
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
+    one, two = first[:, None], second[None]
+    half = (one[..., 2:] + two[..., 2:]) / 2
+    shorter = np.minimum(one[..., 2:], two[..., 2:])
+    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
+    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)

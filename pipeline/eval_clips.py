@@ -11,7 +11,8 @@ from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.predict import Lifter
 from pipeline.errors import DataError
-from pipeline.run import Models, Poses, Scene, Wishes, camera_of, find_poses, lift_track, place_people
+from pipeline.limits import check_files
+from pipeline.run import Models, Poses, Scene, Wishes, as_one, camera_of, find_poses, lift_track, place_people
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 from pipeline.trajectory import skating
 
@@ -99,6 +100,7 @@ def read_truth(path: Path) -> ClipTruth:
     K (3, 3) and E may be lacking. E (4, 4) takes world points in metres, y up and the floor at y = 0, to a camera whose
     axes are x right, y up, z backwards, as in OpenGL; xyz_cam_mm has x right, y down, z forwards.
     """
+    check_files([path], named=path)
     try:
         content = json.loads(path.read_text())
         rows = [content["joints"].index(joint) for joint in LIMB_JOINTS]
@@ -113,7 +115,7 @@ def read_truth(path: Path) -> ClipTruth:
         )
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(f"{path}: not a truth file (joints, frames with uv, xyz_cam_mm, inside): {error}") from error
 
 
@@ -148,28 +150,13 @@ def score_clip(poses: Poses, truth: ClipTruth, lifter: Lifter) -> ClipScores:
     scores = replace(scores, mpjpe_mm=guessed, pa_mpjpe_mm=pa_guessed)
     if not np.isfinite(truth.focal_px):
         return scores
-    exact = _lifted_again(poses, truth.focal_px, lifter)
+    exact = lifted_again(poses, truth.focal_px, lifter)
     known, pa_known = _pose_errors(exact, truth)
     scores = replace(scores, mpjpe_true_focal_mm=known, pa_mpjpe_true_focal_mm=pa_known)
     return replace(scores, **_motion_errors(exact, truth))
 
 
-def _together(found: list[Poses]) -> Poses:
-    """All that was found as one person: who was lost and found again may have got another number."""
-    frames = np.concatenate([one.track.frame for one in found])
-    order = np.argsort(frames)
-
-    def rows(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(arrays)[order]
-
-    seen = ("xy", "score", "filled")
-    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
-    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
-    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
-    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
-
-
-def _lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
+def lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
     """The same 2D lifted with another focal length, pixels."""
     clip = replace(poses.clip, focal_px=focal_px, focal_origin="--fov")
     return replace(poses, clip=clip, lifted=lift_track(poses.track, lifter, camera_of(clip), wishes=Wishes()))
@@ -262,7 +249,7 @@ def evaluate_clips(folder: Path, models: Models) -> dict[str, Any]:
     for name in names:
         truth = read_truth(folder / f"{name}_gt.json")
         try:
-            found = _together(find_poses(folder / f"{name}.mp4", models))
+            found = as_one(find_poses(folder / f"{name}.mp4", models))
             clips[name] = asdict(score_clip(found, truth, models.lifter))
         except DataError as error:
             raise DataError(f"{folder / name}_gt.json: {error}") from error

@@ -52,11 +52,13 @@ class Figure:
     xy     (J2, 2)   pixels of the frame
     score  (J2,)     0 to 1
     xyz    (J3, 3)   world, mm; None where there is no 3D pose
+    name   what is written above the person's head in both panels; '': nothing
     """
 
     xy: np.ndarray
     score: np.ndarray
     xyz: np.ndarray | None = None
+    name: str = ""
 
 
 class Renderer:
@@ -95,11 +97,15 @@ class Renderer:
         for figure in figures:
             joints = tidy(self._layout.to_panel(tidy(figure.xy)))
             _draw_2d(panel, joints, figure.score, skeleton=self.skeleton_2d, options=self.options)
+            _draw_name(panel, figure.name, joints[figure.score >= self.options.min_score], self.options)
         camera, shift = self._stage.camera, self._stage.shift(time_s)
         bodies = [tidy(figure.xyz - shift) for figure in figures if figure.xyz is not None]
         for body in bodies:
             _draw_shadow(view, body, skeleton=self.skeleton_3d, camera=camera)
         _draw_bodies(view, bodies, skeleton=self.skeleton_3d, camera=camera, options=self.options)
+        names = [figure.name for figure in figures if figure.xyz is not None]
+        for name, body in zip(names, bodies, strict=True):
+            _draw_name(view, name, camera.project(np.add(body, (0, 0, HEAD_MM))), self.options)
         _draw_legend(view, self.options)
         _draw_time(view, time_s, self.options)
         return picture
@@ -146,9 +152,11 @@ class _Layout:
         if self.drawn_size != self.frame_size:
             shrinks = self.drawn_size[1] < self.frame_size[1]
             image = cv2.resize(image, self.drawn_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        picture = np.full((self.size[1], self.size[0], 3), LETTERBOX_GREY, np.uint8)
+        picture = np.empty((self.size[1], self.size[0], 3), np.uint8)
         panel_width, (left, top), (width, height) = self.panel_size[0], self.corner, self.drawn_size
         panel, view = picture[:, :panel_width], picture[:, panel_width + SEPARATOR :]
+        if self.drawn_size != self.panel_size:
+            panel[:] = LETTERBOX_GREY
         panel[top : top + height, left : left + width] = image
         picture[:, panel_width : panel_width + SEPARATOR] = SEPARATOR_GREY
         view[:] = stage
@@ -356,11 +364,14 @@ def _letter(view: np.ndarray) -> float:
 
 def _write(view: np.ndarray, text: str, x: float, options: RenderOptions) -> None:
     """Write a caption on the lowest line of the view, from x on."""
+    _put(view, text, (x, view.shape[0] - 1.6 * _letter(view)), options.ink)
+
+
+def _put(view: np.ndarray, text: str, place: tuple[float, float], colour: Colour) -> None:
+    """Write a text that starts at a place (x, y) on its base line, px."""
     scale = _letter(view) / 22  # the font's capitals are 22 px high
-    place = round(x), round(view.shape[0] - 1.6 * _letter(view))
-    cv2.putText(
-        view, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, options.ink, max(round(1.6 * scale), 1), cv2.LINE_AA
-    )
+    start, thickness = (round(place[0]), round(place[1])), max(round(1.6 * scale), 1)
+    cv2.putText(view, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
 
 
 def _draw_legend(view: np.ndarray, options: RenderOptions) -> None:
@@ -370,6 +381,21 @@ def _draw_legend(view: np.ndarray, options: RenderOptions) -> None:
         line = np.array([[x, view.shape[0] - 2.05 * letter]])
         _fill(view, _bands(line, line + np.array([1.1 * letter, 0.0]), np.array([0.3 * letter])), [colour])
         _write(view, text, x + 2.0 * letter, options)
+
+
+def _draw_name(view: np.ndarray, name: str, points: np.ndarray, options: RenderOptions) -> None:
+    """A name above the highest of points (N, 2) of a panel, where there is one in it."""
+    points = points[np.isfinite(points).all(-1)]
+    if not name or not len(points):
+        return
+    x, y = points[points[:, 1].argmin()].tolist()
+    if not (0 <= x < view.shape[1] and -view.shape[0] <= y < view.shape[0]):
+        return
+    letter = _letter(view)
+    width, y = 0.8 * letter * len(name), max(y - 1.2 * letter, 1.2 * letter)
+    plate = np.array([[x - width / 2, y - 0.4 * letter]])
+    _fill(view, _bands(plate, plate + np.array([width, 0.0]), np.array([0.9 * letter])), [options.paper])
+    _put(view, name, (x - width / 2, y), options.outline_2d)
 
 
 def _draw_time(view: np.ndarray, time_s: float, options: RenderOptions) -> None:

@@ -31,7 +31,7 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
@@ -55,7 +55,7 @@ Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen i
 
 @dataclass(frozen=True)
 class Models:
-    """The two trained stages, ready for use, and what to note about them beside their poses."""
+    """The trained networks, ready for use, and what to note about them beside their poses."""
 
     detector: Detector
     finder: Finder
@@ -63,18 +63,21 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
-        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+    def load(
+        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = FINDER, runtime: str = "auto"
+    ) -> "Models":
+        """Load all by name or path, detector and finder for a runtime of `pipeline.runtime`.
 
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
-        hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
-        finder_file = find_weights("finder", FINDER)
-        files = {"detector": hourglass_file, "finder": finder_file, "lifter": lifter_file}
+        files = weights_files(hourglass=hourglass, finder=finder, lifter=lifter)
         provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
-        detector = Detector.load(hourglass_file, device, runtime=runtime)
-        finder = Finder.load(finder_file, device, runtime=runtime)
-        return cls(detector, finder, Lifter.load(lifter_file, device), provenance)
+        return cls(
+            Detector.load(files["detector"], device, runtime=runtime),
+            Finder.load(files["finder"], device, runtime=runtime),
+            Lifter.load(files["lifter"], device),
+            provenance,
+        )
 
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
@@ -82,7 +85,21 @@ class Models:
         def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
             return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
 
-        return Tracker(find_joints, self.finder.people, self.detector.skeleton, TrackOptions(people=people))
+        options = TrackOptions(people=people)
+
+        def find_people(image: np.ndarray) -> list[Found]:
+            return self.finder.people(image, lowest=options.hopeful)
+
+        return Tracker(find_joints, find_people, self.detector.skeleton, options)
+
+
+def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:
+    """The weights of each stage, by name or path; InputError or CheckpointError if they cannot be had."""
+    return {
+        "detector": find_weights("hourglass", hourglass),
+        "finder": find_weights("finder", finder),
+        "lifter": find_weights("lifter", lifter),
+    }
 
 
 def program() -> dict[str, str]:
@@ -107,6 +124,7 @@ class Wishes:
     height_cm: float | None = None  # of the person; None: an adult of average build
     people: int = 1  # to follow at a time, the most prominent
     salvage: bool = False  # use what is left of a clip that was cut short
+    frames: int | None = None  # to use, from the first one on; None: all
 
 
 @dataclass(frozen=True)
@@ -199,7 +217,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     tracker = models.tracker(people=wishes.people)
     seen: dict[int, list[Row]] = {}
     times = []
-    for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
+    for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):
         times.append(frame.time_s)
         for number, sighting in tracker.update(frame.image, frame.time_s).items():
             seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
@@ -214,6 +232,21 @@ def pose_people(clip: ClipPoses, seen: Sequence[Sequence[Row]], *, models: Model
     tracks = lasting([track_of(rows, models.detector.skeleton, clip.size) for rows in seen or [[]]])
     found = [pose_track(clip, track, lifter=models.lifter, wishes=wishes) for track in tracks]
     return [replace(one, id=number) for number, one in enumerate(found, 1)]
+
+
+def as_one(found: Sequence[Poses]) -> Poses:
+    """All that was found as one person: who was lost and found again may have got another number."""
+    frames = np.concatenate([one.track.frame for one in found])
+    order = np.argsort(frames)
+
+    def rows(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays)[order]
+
+    seen = ("xy", "score", "filled")
+    track: dict[str, Any] = {name: rows([getattr(one.track, name) for one in found]) for name in seen}
+    time: dict[str, Any] = {"frame": frames[order], "time_s": rows([one.track.time_s for one in found])}
+    lifted = replace(found[0].lifted, **time, xyz=rows([one.lifted.xyz for one in found]))
+    return replace(found[0], track=replace(found[0].track, **time, **track), lifted=lifted)
 
 
 # All that is known about a clip
@@ -284,12 +317,16 @@ def complete(track: CleanTrack2D, points: np.ndarray, camera: Intrinsics) -> Cle
 def picture_of(poses: ClipPoses) -> tuple[Renderer, dict[int, list[Figure]]]:
     """What draws a clip's frames, and the figures in each frame that has some, by the frame's index.
 
-    People are drawn where they are in the world.
+    People are drawn where they are in the world, with their numbers where several are in one frame.
     """
+    frames = np.concatenate([person.frame for person in poses.people] or [np.zeros(0, np.int64)])
+    crowd = len(np.unique(frames)) < len(frames)
     figures: dict[int, list[Figure]] = {}
     for person in poses.people:
         for row, frame in enumerate(person.frame.tolist()):
-            figures.setdefault(frame, []).append(Figure(person.xy[row], person.score[row], person.world[row]))
+            name = str(person.id) if crowd else ""
+            figure = Figure(person.xy[row], person.score[row], person.world[row], name)
+            figures.setdefault(frame, []).append(figure)
     skeleton_2d = poses.people[0].skeleton2d if poses.people else H36M17  # with nobody there it does not matter
     worlds, times = [person.world for person in poses.people], [person.time_s for person in poses.people]
     return Renderer(poses.size, worlds, times=times, skeleton_2d=skeleton_2d, skeleton_3d=H36M17), figures
@@ -335,13 +372,19 @@ def check_job(source: Path, output: Path, *, exports: Sequence[Path], wishes: Wi
 
 
 def process_video(
-    source: Path, output: Path, models: Models, *, exports: Sequence[Path] = (), wishes: Wishes = Wishes()
+    source: Path,
+    output: Path,
+    models: Models,
+    *,
+    exports: Sequence[Path] = (),
+    wishes: Wishes = Wishes(),
+    progress: bool = True,
 ) -> Summary:
-    """The whole of `posecli video` for one clip."""
+    """The whole of `posecli video` for one clip, with a bar that shows the progress unless told otherwise."""
     info = check_job(source, output, exports=exports, wishes=wishes)
     started = time.perf_counter()
     total = None if info.frames is None else 2 * info.frames
-    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True, disable=not progress) as bar:
         found = find_poses(source, models, wishes, bar=bar)
         poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")
@@ -359,7 +402,7 @@ def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return islice(read_ahead(read_frames(source, salvage=True)), poses.frames)
+    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

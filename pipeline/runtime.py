@@ -51,6 +51,44 @@ def compile_network(module: nn.Module, example: Tensor, *, device: torch.device,
     return partial(_run_onnx, session)
 
 
+class InParts:
+    """A network that takes at most `at_once` rows of its input at a time.
+
+    Where the device's memory does not hold what that needs, it takes half as many from then on: other programs may use
+    the device too. Raises DeviceError if there is no room for one row.
+    """
+
+    def __init__(self, network: Network, at_once: int) -> None:
+        self._network, self.at_once = network, at_once
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The network's output (N, ...) for inputs (N, ...), N at least 1."""
+        outputs: list[Tensor] = []
+        start = 0
+        while start < len(inputs):
+            some = inputs[start : start + self.at_once]
+            output = self._attempt(some)
+            if output is None:
+                self._take_less(than=len(some))
+                continue
+            outputs.append(output)
+            start += len(output)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _attempt(self, inputs: Tensor) -> Tensor | None:
+        """The output, or None if memory was lacking; what the attempt had taken is free again after the return."""
+        try:
+            return self._network(inputs)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _take_less(self, *, than: int) -> None:
+        if than == 1:
+            raise DeviceError("the device's memory is full; close other programs that use it, or try --device cpu")
+        self.at_once = than // 2
+        torch.cuda.empty_cache()  # nothing without a GPU
+
+
 @torch.inference_mode()
 def _run_torch(module: nn.Module, device: torch.device, inputs: Tensor) -> Tensor:
     return module(inputs.to(device))
@@ -65,6 +103,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], *, output: str) -
 
     The first axis of every input, of length 2 or more in the examples, and of the output is the batch, of any length.
     """
+    if any(part.training for part in module.modules()):
+        raise ValueError("a network is handed over in evaluation mode, in all its parts")
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # This is the older exporter, which traces modules, and says that it is. Its successor needs another package

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hourglass.finder import Found, overlaps
 from pipeline.appearance import blended, colour_distance, colours
-from pipeline.crop import Region
+from pipeline.crop import Region, overlaps
 from pipeline.cuts import CutDetector
 from pipeline.poses import Track2D
-from pipeline.sighting import Sighting, likeness
+from pipeline.sighting import Found, Sighting, likeness
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 
 # regions of a frame (H, W, 3) -> joints (N, J, 2) in frame pixels, scores (N, J)
@@ -34,7 +33,8 @@ class TrackOptions:
     people: int = 1  # followed at a time at most: the most prominent
     found: float = 0.4  # mean score of the limb joints from which on someone is there
     kept: float = 0.28  # mean score down to which someone who is being followed still is
-    likely: float = 0.3  # score of the finder from which on a place is looked at
+    likely: float = 0.3  # score of the finder from which on a place is looked at,
+    hopeful: float = 0.15  # and while nobody is followed
     search_every: int = 3  # frames between searches while someone is missing
     survey_s: float = 0.5  # seconds between searches while nobody is
     candidates: int = 4  # places looked at in a search, beside those of the lost
@@ -163,7 +163,8 @@ class Tracker:
     def _search(self, image: np.ndarray, time_s: float) -> None:
         """Ask the finder, and look at the places where somebody new or lost may be."""
         self._wait, self._surveyed = self._options.search_every, time_s
-        found = [one for one in self._find_people(image) if one.score >= self._options.likely]
+        likely = self._options.likely if self._followed else self._options.hopeful
+        found = [one for one in self._find_people(image) if one.score >= likely]
         self._doubt(found)
         lost = [p for p in self._people if p.lost and time_s - p.time_s <= self._options.forgotten_s]
         places = self._unexplained(found)[: self._options.candidates]
@@ -249,8 +250,8 @@ class Tracker:
             confirmed = len(squares) and overlaps(own, squares).max() > 0.3
             clear = self._presence(person.sighting) >= 2 * self._options.kept
             person.doubts = 0 if confirmed or clear else person.doubts + 1
-            if person.doubts >= self._options.doubted:
-                self._lose(person)
+        # Not lost, or he or she would be looked for there at once, and found there.
+        self._people = [person for person in self._people if person.doubts < self._options.doubted]
 
     def _let_go(self) -> None:
         """Forget the least prominent of too many, and of too many who are lost those who are for longest."""

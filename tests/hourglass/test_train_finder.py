@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from hourglass import train_finder as module
+from hourglass.codec import Codec
 from hourglass.finder import Finder
-from hourglass.model import HourglassConfig
+from hourglass.model import HourglassConfig, StackedHourglass
+from hourglass.predict import save_detector
 from hourglass.recipe import TrainConfig
 from hourglass.train_finder import FinderTraining, train_finder
 from pipeline.checkpoint import load_checkpoint
 from pipeline.errors import CheckpointError, OutputError, PoseError
 from pipeline.jsonl import read_lines
+from pipeline.skeleton import LSP14
 from tests.hourglass.photos import simple_set
 
 NETWORK = HourglassConfig(stacks=1, widths=(8, 8), stem_width=4, block="plain", input_size=64)
@@ -172,3 +175,27 @@ def test_what_the_command_refuses(posecli, tmp_path, words, code, reason):
     assert reason in result.err
     assert "Traceback" not in result.err
     assert not out.exists()
+
+
+def test_a_run_may_start_from_a_detector(tiny, tmp_path):
+    config = HourglassConfig(joints=14, stacks=1, widths=(8, 8, 8, 8, 8), stem_width=4, block="plain", input_size=64)
+    torch.manual_seed(5)
+    model = StackedHourglass(config)
+    path = tmp_path / "detector.safetensors"
+    save_detector(path, model, codec=Codec(), skeleton=LSP14, provenance={}, dtype=torch.float32)
+    started = replace(tiny, run=replace(tiny.run, init=str(path), rate=0.0, ema=0.0), steps=1)
+    finder = Finder.load(train_finder(started), torch.device("cpu"))
+    assert finder.model.config.widths == config.widths
+    assert finder.longer == tiny.run.model.input_size
+    for name, kept in model.state_dict().items():
+        if name.endswith("weight") and not name.startswith("scores."):
+            torch.testing.assert_close(finder.model.state_dict()[name], kept, atol=1e-3, rtol=1e-3)
+    assert finder.meta["provenance"]["recipe"]["init"] == "detector.safetensors"
+
+
+def test_a_detector_of_several_stacks_is_no_start(tiny, tmp_path):
+    config = HourglassConfig(joints=14, stacks=2, widths=(8, 8), stem_width=4, block="plain", input_size=64)
+    path = tmp_path / "detector.safetensors"
+    save_detector(path, StackedHourglass(config), codec=Codec(), skeleton=LSP14, provenance={})
+    with pytest.raises(CheckpointError, match=r"detector.*has 2 stacks; start a finder from one of 1 stack"):
+        train_finder(replace(tiny, run=replace(tiny.run, init=str(path))))

@@ -97,6 +97,17 @@ def test_strong_shrinking_does_not_skip_pixels():
     assert 100 < crop.min() <= crop.max() < 155
 
 
+@pytest.mark.parametrize("scale", [0.4, 0.25, 0.2, 0.07])
+def test_a_slope_stays_a_slope(scale):
+    """Also where the image is halved first, from an even column on, and its own size is odd."""
+    columns = np.linspace(20, 230, 1001)
+    image = np.broadcast_to(columns[None, :, None], (601, 1001, 3)).round().astype(np.uint8)
+    region = Region(500.3, 300.6, 32 / scale)
+    crop = region.cut(image, 32)[16, 2:-2, 0]
+    x = region.to_frame(np.stack([np.arange(2, 30), np.full(28, 16)], -1), 32)[:, 0]
+    np.testing.assert_allclose(crop, np.interp(x, np.arange(1001), columns), atol=1.5)
+
+
 def test_region_of_by_hand():
     points = np.array([[10.0, 20.0], [30.0, 100.0], [20.0, 50.0]])
     assert region_of(points) == Region(20, 60, 80 * BOX_MARGIN)

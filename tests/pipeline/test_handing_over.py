@@ -21,8 +21,8 @@ from pipeline.device import share_processor
 from pipeline.export import WRITERS
 from pipeline.people import ClipPoses
 from pipeline.run import Models, picture_of
+from pipeline.sighting import Sighting
 from pipeline.skeleton import H36M17
-from pipeline.track import Sighting
 from pipeline.trajectory import ANKLE_HEIGHT
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, file_sha256, find_weights
@@ -47,28 +47,28 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sightings(clip) -> list[Sighting | None]:
+def sightings(clip) -> list[dict[int, Sighting]]:
     """What the shipped detector sees in the clip, frame by frame."""
     share_processor()
     models = Models.load(hourglass="hourglass-s", lifter="baseline", device=torch.device("cpu"))
     tracker = models.tracker()
-    return [tracker.update(frame.image) for frame in read_frames(clip)]
+    return [tracker.update(frame.image, frame.time_s) for frame in read_frames(clip)]
 
 
 class Replay:
     """A tracker that has seen the clip before."""
 
-    def __init__(self, sightings: list[Sighting | None]) -> None:
+    def __init__(self, sightings: list[dict[int, Sighting]]) -> None:
         self.left = iter(sightings)
 
-    def update(self, _image: np.ndarray) -> Sighting | None:
+    def update(self, _image: np.ndarray, _time_s: float) -> dict[int, Sighting]:
         return next(self.left)
 
 
 @pytest.fixture
 def poses_of(posecli, clip, sightings, tmp_path, monkeypatch) -> Callable[..., ClipPoses]:
     """The poses of the clip after `posecli video` with some options."""
-    monkeypatch.setattr(Models, "tracker", lambda _self: Replay(sightings))
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
 
     def run(*options: object) -> ClipPoses:
         result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--export", tmp_path / "poses.h5", *options)
@@ -101,8 +101,17 @@ def test_all_files_of_one_run(poses_of, clip, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "p.npz")["person1_xyz"], person.xyz)
 
 
+def test_save_is_another_name_of_export(posecli, clip, sightings, tmp_path, monkeypatch):
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
+    saved = tmp_path / "poses.h5"
+    result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--save", saved, "--export", tmp_path / "p.csv")
+    assert result.code == 0, result.err
+    assert posestore.read(saved).frames == FRAMES
+    assert (tmp_path / "p.csv").exists()
+
+
 def test_the_last_line_names_every_file(posecli, clip, sightings, tmp_path, monkeypatch):
-    monkeypatch.setattr(Models, "tracker", lambda _self: Replay(sightings))
+    monkeypatch.setattr(Models, "tracker", lambda _self, **_: Replay(sightings))
     out, bvh, trc = tmp_path / "out.mp4", tmp_path / "p.bvh", tmp_path / "p.trc"
     result = posecli("video", clip, "--out", out, "--export", bvh, "--export", trc)
     assert result.code == 0, result.err
@@ -112,7 +121,7 @@ def test_the_last_line_names_every_file(posecli, clip, sightings, tmp_path, monk
 
 def test_the_files_tell_which_weights_made_them(poses_of):
     poses = poses_of()
-    for stage, kind, name in (("detector", "hourglass", "hourglass-s"), ("lifter", "lifter", "baseline")):
+    for stage, kind, name in (("detector", "hourglass", "hourglass-m"), ("lifter", "lifter", "baseline")):
         weights = find_weights(kind, name)
         assert poses.provenance[stage] == {"file": weights.name, "sha256": file_sha256(weights)}
     assert poses.provenance["posecli"][0].isdigit()
@@ -141,7 +150,7 @@ def test_more_smoothing_is_less_jitter(poses_of):
 
 def test_without_smoothing_the_files_hold_what_was_seen(poses_of, sightings):
     (person,) = poses_of("--smooth", "off").people
-    np.testing.assert_array_equal(person.xy, [sighting.xy for sighting in sightings])
+    np.testing.assert_array_equal(person.xy, [seen[1].xy for seen in sightings])
 
 
 def stature(xyz: np.ndarray) -> float:
@@ -258,3 +267,46 @@ def test_a_clip_without_a_person_is_handed_over_too(posecli, tmp_path):
     assert result.code == 0, result.err
     poses = posestore.read(tmp_path / "p.h5")
     assert (poses.frames, poses.people) == (3, ())
+
+
+# Several people
+
+
+class Pair:
+    """A tracker that sees someone, and from the sixth frame on a second person beside him."""
+
+    def __init__(self, sightings: list[dict[int, Sighting]]) -> None:
+        self.left = iter(enumerate(sightings))
+
+    def update(self, _image: np.ndarray, _time_s: float) -> dict[int, Sighting]:
+        frame, seen = next(self.left)
+        (one,) = seen.values()
+        return {3: one, 7: one.moved(np.array([120.0, 0]))} if frame >= 5 else {3: one}
+
+
+def test_people_are_handed_over_under_numbers_of_their_own(posecli, clip, sightings, tmp_path, monkeypatch):
+    asked = []
+
+    def tracker(_self: Models, *, people: int) -> Pair:
+        asked.append(people)
+        return Pair(sightings)
+
+    monkeypatch.setattr(Models, "tracker", tracker)
+    files = [tmp_path / name for name in ("p.h5", "p.json", "p.bvh", "p.trc")]
+    exports = [word for file in files for word in ("--export", file)]
+    result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--people", 2, *exports)
+    assert result.code == 0, result.err
+    assert asked == [2]
+    poses = posestore.read(files[0])
+    assert [person.id for person in poses.people] == [1, 2]
+    assert [len(person) for person in poses.people] == [FRAMES, FRAMES - 5]
+    assert poses.people[1].frame[0] == 5
+    assert [person["id"] for person in json.loads(files[1].read_text())["people"]] == [1, 2]
+    assert len(list(tmp_path.glob("p*.bvh"))) == len(list(tmp_path.glob("p*.trc"))) == 2
+
+
+def test_numbers_are_drawn_only_where_several_people_are():
+    _, alone = picture_of(replace(two_people(), people=two_people().people[:1]))
+    assert {figure.name for figures in alone.values() for figure in figures} == {""}
+    _, figures = picture_of(two_people())
+    assert {figure.name for row in figures.values() for figure in row} == {"1", "3"}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from hourglass.predict import ZOOMS, Detector
 from pipeline.crop import Region
 from pipeline.errors import DeviceError
-from pipeline.runtime import OPSET, choose_runtime, compile_network, open_onnx, to_onnx
+from pipeline.runtime import OPSET, InParts, choose_runtime, compile_network, open_onnx, to_onnx
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, find_weights
 
@@ -78,7 +79,7 @@ def test_inputs_need_not_lie_in_a_row(runtime):
 
 
 def test_a_file_of_several_named_inputs():
-    model = to_onnx(Dot(), {"left": torch.ones(2, 3), "right": torch.ones(2, 3)}, output="product")
+    model = to_onnx(Dot().eval(), {"left": torch.ones(2, 3), "right": torch.ones(2, 3)}, output="product")
     onnx.checker.check_model(onnx.load_model_from_string(model))
     assert [entry.version for entry in onnx.load_model_from_string(model).opset_import] == [OPSET]
     session = open_onnx(model)
@@ -86,6 +87,19 @@ def test_a_file_of_several_named_inputs():
     assert [(node.name, node.shape) for node in session.get_outputs()] == [("product", ["batch"])]
     left, right = np.float32([[1, 2, 3], [0, 1, 0], [2, 2, 2]]), np.float32([[1, 1, 1], [5, 6, 7], [1, 2, 3]])
     np.testing.assert_array_equal(session.run(None, {"left": left, "right": right})[0], [6, 6, 12])
+
+
+def test_a_network_in_training_is_not_handed_over():
+    """The exporter would leave it in training mode, too."""
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout())
+    with pytest.raises(ValueError, match="in evaluation mode, in all its parts"):
+        to_onnx(network, {"x": torch.zeros(2, 3)}, output="y")
+    network.eval()
+    network[1].train()
+    with pytest.raises(ValueError, match="in evaluation mode, in all its parts"):
+        to_onnx(network, {"x": torch.zeros(2, 3)}, output="y")
+    to_onnx(network.eval(), {"x": torch.zeros(2, 3)}, output="y")
+    assert not any(part.training for part in network.modules())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -140,6 +154,7 @@ def test_both_runtimes_find_the_same_joints(crops, averaged):
     np.testing.assert_allclose(same_score, score, atol=1e-4)
     assert score.max() > 0.8
     assert not torch.equal(views[0], views[1])  # two programs, not one twice
+    assert not any(part.training for part in other.model.modules())
 
 
 def run_alone(code: str) -> subprocess.CompletedProcess:
@@ -184,3 +199,71 @@ def test_what_a_library_says_while_it_is_loaded_is_not_heard():
             print(error, file=sys.stderr)
     """
     assert run_alone(code).stderr == "aftermissing\n"
+
+
+# Memory
+
+
+class Small:
+    """A network on a device that holds `room` rows; the numbers of rows that it was asked for."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.asked = room, []
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(rows))
+        if len(rows) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return 2 * rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "room", "asked"),
+    [
+        (5, 99, [5]),
+        (16, 99, [16]),
+        (35, 99, [16, 16, 3]),
+        (35, 10, [16, 8, 8, 8, 8, 3]),
+        (20, 3, [16, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
+        (3, 1, [3, 1, 1, 1]),  # half of what was tried
+    ],
+)
+def test_where_memory_is_full_half_as_many_rows_go_at_a_time(rows, room, asked):
+    small = Small(room)
+    network = InParts(small, 16)
+    inputs = torch.arange(2.0 * rows).reshape(rows, 2)
+    assert torch.equal(network(inputs), 2 * inputs)
+    assert small.asked == asked
+    small.asked.clear()
+    network(inputs)
+    assert max(small.asked) <= room  # remembered
+
+
+def test_where_not_even_one_row_fits():
+    network = InParts(Small(0), 16)
+    with pytest.raises(DeviceError) as caught:
+        network(torch.zeros(4, 2))
+    assert str(caught.value) == "the device's memory is full; close other programs that use it, or try --device cpu"
+
+
+def test_other_errors_are_errors():
+    def fails(_rows: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        InParts(fails, 16)(torch.zeros(4, 2))
+
+
+def test_what_a_failed_attempt_took_is_given_back_before_the_next():
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def network(rows: torch.Tensor) -> torch.Tensor:
+        assert all(reference() is None for reference in held)
+        large = torch.zeros(len(rows), 10)
+        held.append(weakref.ref(large))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return rows
+
+    assert len(InParts(network, 8)(torch.zeros(8, 1))) == 8
+    assert len(held) == 6

@@ -465,4 +465,6 @@ def test_paths_of_rendered_people(clip):
     track = Track3D(skeleton, frames, frames / truth["fps"], poses)
     noisy = rays + np.random.default_rng(0).normal(0, 3 / fx, rays.shape)
     error = root_path(track, noisy, weight=weight).xyz - xyz[:, pelvis]
-    assert np.sqrt((error**2).mean(0)).max() < 20
+    across, down, along = np.sqrt((error**2).mean(0))
+    assert max(across, down) < 6
+    assert along < 40  # depth is smoothed strongly: what lifted poses tell of it is noisy
