@@ -285,9 +285,9 @@ def wait_for_frames(process: subprocess.Popen[str], *, count: int = 5) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are not sent there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
-    out = tmp_path / "out.mp4"
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_leaves_a_whole_recording(tmp_path, name):
+    number, out = getattr(signal, name), tmp_path / "out.mp4"
     with sender(frames=2000, size=SIZE) as address, running(tmp_path, address, "--out", out) as process:
         wait_for_frames(process)
         process.send_signal(number)
@@ -299,6 +299,21 @@ def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
     shown, *_ = SUMMARY.fullmatch(stdout).groups()
     assert len(contents(out).images) == int(shown) > 0
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["out.mp4"]
+
+
+def test_signals_are_as_before_afterwards_and_ignored_ones_stay_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        usual = signal.getsignal(signal.SIGINT)
+        with live.ended_by_signals() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not asked.is_set()
+            signal.raise_signal(signal.SIGINT)
+            assert asked.is_set()
+        assert signal.getsignal(signal.SIGINT) is usual
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # The window
