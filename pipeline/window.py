@@ -55,5 +55,8 @@ class Window:
     def react(self) -> None:
         """Let the window react to what the user does."""
         key = cv2.waitKey(1) & 0xFF
-        closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        try:
+            closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # so says OpenCV 5 with Qt of a window that is gone
+            closed = True
         self.left = self.left or closed or key in ENDING_KEYS
