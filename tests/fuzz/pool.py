@@ -51,8 +51,8 @@ class Input:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input: 'accepted', 'refused' or one of FINDINGS, and what was said; seconds of the processor and
-    MB it took.
+    """What became of an input: 'accepted', 'refused' or one of FINDINGS, and what was said; processor seconds and MB it
+    took.
     """
 
     verdict: str
