@@ -29,6 +29,7 @@ from pipeline.place import CAMERA_UP
 from pipeline.render import Figure, Renderer
 from pipeline.run import Models, Row, Wishes, check_wishes, clip_poses, pose_people
 from pipeline.sighting import Sighting
+from pipeline.signals import ENDINGS
 from pipeline.skeleton import H36M17
 from pipeline.stage import LEASH_MM, LiveWay
 from pipeline.video import FINE_TIME_BASE, Frame, VideoInfo, VideoWriter, check_output
@@ -116,14 +117,21 @@ def warm_up(models: Models, image: np.ndarray) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[Event]:
-    """An event that is set by Ctrl-C or a request to terminate, which then end nothing by themselves."""
+    """An event that Ctrl-C, a request to terminate and a closed terminal set; they then end nothing by themselves.
+
+    Signals that were being ignored, as under nohup, still are.
+    """
     asked = Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", *ENDINGS) if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, lambda *_: asked.set())
     try:
         yield asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 # Watching

@@ -123,9 +123,9 @@ def test_who_computes_slowly_drops_frames_and_says_so(posecli, tmp_path, monkeyp
     times = contents(out, times_only=True).times
     assert len(times) == shown > 3
     gaps = np.diff([float(time) for time in times])
-    assert np.median(gaps) > 0.15
+    assert np.median(gaps) > 0.2
     # Every frame that came between the first and the last shown was shown or dropped.
-    assert shown + dropped == pytest.approx(1 + float(times[-1]) * RATE, abs=3)
+    assert shown + dropped == pytest.approx(1 + float(times[-1]) * RATE, abs=4)
     assert dropped > 3 * shown
 
 
@@ -285,9 +285,9 @@ def wait_for_frames(process: subprocess.Popen[str], *, count: int = 5) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are not sent there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
-    out = tmp_path / "out.mp4"
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_leaves_a_whole_recording(tmp_path, name):
+    number, out = getattr(signal, name), tmp_path / "out.mp4"
     with sender(frames=2000, size=SIZE) as address, running(tmp_path, address, "--out", out) as process:
         wait_for_frames(process)
         process.send_signal(number)
@@ -301,17 +301,32 @@ def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["out.mp4"]
 
 
+def test_signals_are_as_before_afterwards_and_ignored_ones_stay_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        usual = signal.getsignal(signal.SIGINT)
+        with live.ended_by_signals() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not asked.is_set()
+            signal.raise_signal(signal.SIGINT)
+            assert asked.is_set()
+        assert signal.getsignal(signal.SIGINT) is usual
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # The window
 
 
 class FakeScreen:
     """What cv2 has for windows, with the keys that a user will press, and -1 for none."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *keys: int, visible: int = 10**9) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *keys: int, visible: int = 10**9, raises: bool = False) -> None:
         self.shown: list[np.ndarray] = []
         self.sizes: list[tuple[int, int]] = []
         self.open = 0
-        self._keys, self._visible = list(keys), visible
+        self._keys, self._visible, self._raises = list(keys), visible, raises
         for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "getWindowProperty", "destroyAllWindows"):
             monkeypatch.setattr(cv2, name, getattr(self, name))
 
@@ -329,6 +344,8 @@ class FakeScreen:
 
     def getWindowProperty(self, _title: str, _which: int) -> float:  # noqa: N802
         self._visible -= 1
+        if self._visible < 0 and self._raises:
+            raise cv2.error("NULL guiReceiver")
         return float(self._visible >= 0)
 
     def destroyAllWindows(self) -> None:  # noqa: N802
@@ -346,8 +363,9 @@ def test_keys_that_end(monkeypatch, models, caplog, key):
     assert str(watched.summary([])).endswith(" frames/s")
 
 
-def test_closing_the_window_ends(monkeypatch, models, tmp_path):
-    screen = FakeScreen(monkeypatch, visible=4)
+@pytest.mark.parametrize("raises", [False, True])
+def test_closing_the_window_ends(monkeypatch, models, tmp_path, raises):
+    screen = FakeScreen(monkeypatch, visible=4, raises=raises)
     out = tmp_path / "out.mp4"
     watch(LiveJob("0", out, show=True), Scripted(*range(9)), models, size=SIZE, asked=Event())
     assert len(screen.shown) == len(contents(out).images) == 5
