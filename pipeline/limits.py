@@ -57,7 +57,7 @@ class Allowance:
         """Account for so many bytes more; DataError that names the limit if they are too many."""
         self.taken += count
         if self.taken > limit(BYTES) * 2**20:
-            size = f"{math.ceil(self.taken / 2**20):,} MB, more than the limit of {limit(BYTES):g} MB"
+            size = f"{-(-self.taken // 2**20):,} MB, more than the limit of {limit(BYTES):g} MB"
             raise DataError(f"{self.path}: holds {size}; give a part of it, or set {BYTES}")
 
 

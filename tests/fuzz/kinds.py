@@ -1,6 +1,8 @@
 """The kinds of files that the program reads: for each, sound files made from nothing, and the reader's whole way."""
 
 import json
+import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -507,6 +509,28 @@ def _read_calibration(_folder: Path, path: Path) -> None:
     read_calibration(path)
 
 
+def _misbehave(folder: Path, path: Path) -> None:
+    """Does what the text in the file says, to see that the pool sees it."""
+    match path.read_text():
+        case "refused" | "lines" as word:
+            raise CheckpointError("a clear line" if word == "refused" else "two\nlines")
+        case "error":
+            raise RuntimeError("of ours")
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "memory":
+            np.ones(10_000_000)
+        case "escape":
+            (folder.parent.parent / "escaped").write_text("")
+        case "child":
+            os.system("true")
+        case "beside":
+            (folder / "new").write_text("")
+        case "hang":
+            while True:
+                pass
+
+
 KINDS: dict[str, Kind] = {
     "video": Kind(_video_files, _read_video),
     "image": Kind(_photo_files, _read_image),
@@ -526,3 +550,4 @@ KINDS: dict[str, Kind] = {
     "calibration": Kind(_calibration_files, _read_calibration),
     "notes": Kind(_note_files, _read_note),
 }
+MISBEHAVING = {"test": Kind(lambda _: (), _misbehave)}
