@@ -45,8 +45,16 @@ def models(tmp_path_factory) -> Models:
 
 
 @pytest.fixture
-def use_tiny(models, monkeypatch) -> None:
-    monkeypatch.setattr(Models, "load", lambda **_: models)
+def use_tiny(models, monkeypatch) -> list[str]:
+    """The detectors that were asked for, in whose place there are tiny models."""
+    asked = []
+
+    def load(*, hourglass: str, **_: object) -> Models:
+        asked.append(hourglass)
+        return models
+
+    monkeypatch.setattr(Models, "load", load)
+    return asked
 
 
 @pytest.fixture
@@ -86,13 +94,13 @@ def frame_part(picture: np.ndarray) -> np.ndarray:
 # A stream as it comes
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog):
+def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog, use_tiny):
     everyone(monkeypatch)
     out = tmp_path / "out.mp4"
     with sender(frames=75, size=SIZE) as address:
-        result = posecli("video", address, "--out", out, "--people", 2)
+        result = posecli("video", address, "--out", out, "--people", 2, "--device", "cpu")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-s"]  # the one that is quick enough
     shown, dropped, seen, rate, written = SUMMARY.fullmatch(result.out).groups()
     assert written == str(out)
     recorded = contents(out)
@@ -175,14 +183,14 @@ def test_every_option_of_drawing_is_heard(models, monkeypatch):
     assert 0.3 * depth < small[0].xyz[0, 1] < 0.7 * depth
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch):
+def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch, use_tiny):
     everyone(monkeypatch)
     out, poses = tmp_path / "out.mp4", tmp_path / "poses.h5"
     with sender(frames=60, size=SIZE) as address:
         words = ("--out", out, "--export", poses, "--export", tmp_path / "walk.html", "--people", 2, "--fov", 60)
-        result = posecli("video", address, *words)
+        result = posecli("video", address, *words, "--hourglass", "hourglass-m")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-m"]
     assert result.out.endswith(f" -> {out}, {poses}, {tmp_path / 'walk.html'}\n")
     stored = posestore.read(poses)
     times = [float(time) for time in contents(out, times_only=True).times]
