@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -280,6 +280,13 @@ cli.main()
         process.communicate()
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "waited for 30 seconds"
+        time.sleep(0.1)
+
+
 def wait_for_frames(process: subprocess.Popen[str], *, count: int = 5) -> None:
     """Until the running line tells of so many frames."""
     assert process.stderr is not None
@@ -406,7 +413,10 @@ def screen(tmp_path) -> Iterator[tuple[str, Path]]:
     try:
         with os.fdopen(reader) as told:
             name = f":{told.readline().strip()}"
-        manager = subprocess.Popen(["openbox"], env={**os.environ, "DISPLAY": name}, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "DISPLAY": name}
+        manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL)
+        managed = ["xdotool", "get_num_desktops"]  # an error as long as there is no manager
+        wait_until(lambda: subprocess.run(managed, env=environment, capture_output=True, check=False).returncode == 0)
         yield name, tmp_path / "Xvfb_screen0"
     finally:
         for process in (manager, server):
@@ -433,6 +443,7 @@ def test_a_real_window_until_a_key_is_pressed_or_it_is_closed(screen, tmp_path, 
         running(tmp_path, address, "--show", "--out", out, DISPLAY=display) as process,
     ):
         wait_for_frames(process)
+        wait_until(lambda: bool(screenshot(pixels).any()))
         shown = screenshot(pixels).astype(int)
         press = ["xdotool", "search", "--name", "^posecli - tcp", "windowactivate", "--sync", "key", keys]
         subprocess.run(press, env={**os.environ, "DISPLAY": display}, check=True, stdout=subprocess.DEVNULL)
