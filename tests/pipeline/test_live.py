@@ -217,7 +217,7 @@ def test_a_source_that_hangs_without_an_end_is_noticed(tmp_path, models, monkeyp
         yield numbered(1, SIZE)
         pause.wait(60)
 
-    with Latest(pictures()) as latest:
+    with Latest(pictures(), lambda image: image) as latest:
         watched = watch(LiveJob("3", tmp_path / "out.mp4"), latest, models, size=SIZE, asked=Event())
         pause.set()
     assert len(watched.times) == 1
