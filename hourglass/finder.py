@@ -21,9 +21,10 @@ from hourglass.codec import to_crop, to_heatmap
 from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from pipeline.crop import BOX_MARGIN, Region
+from pipeline.crop import BOX_MARGIN, Region, overlaps
 from pipeline.errors import CheckpointError
 from pipeline.runtime import InParts, choose_runtime, compile_network
+from pipeline.sighting import Found
 
 KIND = "finder"
 ARCH = "stacked-hourglass"
@@ -110,8 +111,7 @@ class FinderCodec:
         A peak is moved by a parabola through the logarithm along each axis, exact for a Gaussian, and its score is the
         height there.
         """
-        highest = F.max_pool3d(maps[None], 3, stride=1, padding=1)[0]
-        level, row, column = torch.nonzero((maps == highest) & (maps >= lowest * 0.5), as_tuple=True)
+        level, row, column = torch.nonzero((maps == _highest(maps)) & (maps >= lowest * 0.5), as_tuple=True)
         best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
         level, row, column = level[best], row[best], column[best]
         logs, sigmas = maps.clamp_min(1e-10).log(), self.sigmas().to(maps.device)
@@ -128,6 +128,17 @@ class FinderCodec:
         xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
         people = torch.cat([xy, side[:, None], score[:, None]], -1)
         return people[score.argsort(descending=True)][: int((score >= lowest).sum())]
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """The highest value among each voxel and its 26 neighbours (K, H, W), place and scale one after the other, which
+    takes a third of the time of both at once.
+    """
+    around = F.max_pool2d(maps, 3, stride=1, padding=1)
+    highest = around.clone()
+    highest[1:] = torch.maximum(highest[1:], around[:-1])
+    highest[:-1] = torch.maximum(highest[:-1], around[1:])
+    return highest
 
 
 def _axis(count: int, like: Tensor) -> Tensor:
@@ -165,15 +176,6 @@ def without_doubles(people: np.ndarray, *, overlap: float) -> np.ndarray:
     return people[kept]
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
-    one, two = first[:, None], second[None]
-    half = (one[..., 2:] + two[..., 2:]) / 2
-    shorter = np.minimum(one[..., 2:], two[..., 2:])
-    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
-    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)
-
-
 def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """The frame (H, W, 3) resized so that its longer side is `longer` pixels, with black below and to the right up to a
     multiple of so many; and by how much it was scaled across and down (2,).
@@ -196,14 +198,6 @@ class _FrameNetwork(nn.Module):
 
     def forward(self, canvases: Tensor) -> Tensor:
         return self.model(to_input(canvases, self.pixels))[-1].float().sigmoid()
-
-
-@dataclass(frozen=True)
-class Found:
-    """A person in a frame: the region, frame pixels, and how sure it is that someone is there, 0 to 1."""
-
-    region: Region
-    score: float
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hourglass.finder import Finder, overlaps
+from hourglass.finder import Finder
 from hourglass.scene_samples import SceneBatch
+from pipeline.crop import overlaps
 
 OVERLAP = 0.5  # intersection over union of regions from which on someone counts as found
 SURE = 0.3  # score from which on recall and false alarms count

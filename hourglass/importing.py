@@ -10,7 +10,6 @@ They differ in the names of their tensors, in the widths of the stem, and in wha
 
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,13 @@ from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels, save_detector
 from pipeline.atomic import check_writable
 from pipeline.errors import CheckpointError, OutputError
+from pipeline.pickles import check_torch_file
 from pipeline.skeleton import MPII16
 from pipeline.weights import file_sha256
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the tensors of a file, by their names there
 
 WRAPPERS = ("module.", "model.")  # put before every name by DataParallel and by a training harness
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how PyTorch's files begin, since version 1.6 and before it
 COUNTER = "num_batches_tracked"  # of a batch norm; files from before PyTorch 0.4.1 have none
 
 
@@ -108,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file")
     try:
-        _check_container(path)
+        check_torch_file(path)
         with torch.serialization.safe_globals(LEFT_OUT):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
@@ -120,21 +119,6 @@ def _read(path: Path) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: damaged ({reason}); fetch it again") from error
     return content if isinstance(content, dict) else {}
-
-
-def _check_container(path: Path) -> None:
-    """CheckpointError unless the file begins like one of PyTorch's and does not unpack to more than it is."""
-    with path.open("rb") as file:
-        start = file.read(len(ZIP))
-    if start != ZIP:
-        if start[:1] != PICKLE:
-            raise CheckpointError(f"{path}: not a checkpoint of PyTorch; give the .pth, .pt or .pth.tar file itself")
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    # torch.save never compresses, so that a file which grows was made for that.
-    if any(e.compress_type for e in entries) or sum(e.file_size for e in entries) > path.stat().st_size:
-        raise CheckpointError(f"{path}: unpacks to more than it holds, as no checkpoint does; fetch it elsewhere")
 
 
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """MATLAB files, versions 5 to 7 (MathWorks, MAT-File Format): a damaged one is an error, where SciPy may crash.
 
-SciPy trusts the types that a file states and leaves its own memory when one is wrong. So compressed variables are
-checked by their checksums and others tag by tag before SciPy sees them.
+SciPy trusts the types that a file states and leaves its own memory when one is wrong. So all variables are checked tag
+by tag before SciPy sees them, compressed ones as they come out of the decompression, which checks their checksums.
 """
 
 import struct
@@ -13,8 +13,10 @@ import h5py
 from scipy.io import loadmat
 
 from pipeline.errors import DataError
+from pipeline.limits import Allowance
 
 NUMBERS, TEXT, MATRIX, COMPRESSED = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}, {1, 2, 3, 4, 16, 17, 18}, 14, 15
+PIECE = 1 << 20  # bytes that are unpacked at a time
 CELL, STRUCT, CHAR, NUMERIC = 1, 2, 4, range(6, 16)  # classes of a matrix
 
 
@@ -23,19 +25,23 @@ def read_matlab(path: Path, variable: str, *, what: str, **options: Any) -> Any:
 
     `what` is what the error calls the variable, such as "an array".
     """
+    allowance = Allowance(path)
     try:
+        allowance.take(path.stat().st_size)
         data = path.read_bytes()
         if data[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
-            _check(data, variable)
+            _check(data, variable, allowance)
         return loadmat(path, variable_names=[variable], **options)[variable]
+    except DataError:
+        raise
     except Exception as error:  # scipy raises many kinds for a damaged or foreign file
         newer = isinstance(error, NotImplementedError) or h5py.is_hdf5(path)
         remedy = "it is of version 7.3, save it with MATLAB's option -v7" if newer else "unpack it again"
         raise DataError(f"{path}: not a MATLAB file with {what} '{variable}' ({error}); {remedy}") from error
 
 
-def _check(data: bytes, variable: str) -> None:
-    """ValueError or zlib.error unless the variable of that name, if it is there, is sound."""
+def _check(data: bytes, variable: str, allowance: Allowance) -> None:
+    """ValueError or zlib.error unless the variable of that name, if it is there, is sound; DataError for too much."""
     order = "<" if data[126:128] == b"IM" else ">"
     at = 128
     while at < len(data):
@@ -44,11 +50,27 @@ def _check(data: bytes, variable: str) -> None:
         if at > len(data):
             raise ValueError("it is cut short")
         if kind == COMPRESSED:
-            zlib.decompress(data[at - size : at])
+            inside = _unpacked(data[at - size : at], allowance)
+            kind, size = struct.unpack_from(order + "II", inside)
+            if kind != MATRIX or 8 + size > len(inside):
+                raise ValueError("it is damaged")
+            _Tags(inside, order).check(8, 8 + size, name=variable)
         elif kind != MATRIX:
             raise ValueError("it is damaged")
         else:
             _Tags(data, order).check(at - size, at, name=variable)
+
+
+def _unpacked(data: bytes, allowance: Allowance) -> bytes:
+    """A compressed variable, unpacked; zlib.error or ValueError if it is damaged, DataError if it is too large."""
+    unpacker, parts = zlib.decompressobj(), []
+    while not unpacker.eof:
+        parts.append(unpacker.decompress(data, PIECE))
+        data = unpacker.unconsumed_tail
+        allowance.take(len(parts[-1]))
+        if not parts[-1] and not unpacker.eof:
+            raise ValueError("it is cut short")
+    return b"".join(parts)
 
 
 class _Tags:

@@ -11,25 +11,30 @@ import cv2
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.limits import check_files, too_many_pixels
 
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
-MAX_PIXELS = 100_000_000  # a header that says more is damaged, or made to exhaust the memory
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+BITMAP_START, WEBP_START = b"BM", (b"RIFF", b"WEBP")  # the second with four bytes between
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # the JPEG markers among 0xC0 to 0xCF that do not start a frame
 
 
 def read_photo(path: Path) -> np.ndarray:
     """The photo as (H, W, 3) uint8 BGR, not turned; DataError if it is missing, cut short or no photo."""
     try:
+        check_files([path], named=path)
         data = path.read_bytes()
     except (OSError, ValueError):  # ValueError: a name that no file can have
         data = b""
     image = None
-    if _known(data) and _size(io.BytesIO(data)) is None:  # OpenCV would make up what is missing
+    size = _size(io.BytesIO(data))
+    if _known(data) and size is None:  # OpenCV would make up what is missing
         raise DataError(f"{path}: damaged or cut short; unpack the data set again")
-    if data:
+    if size is not None:  # OpenCV reads more kinds, whose size would not be known before all memory is taken
+        if excess := too_many_pixels(*size):
+            raise DataError(f"{path}: {excess}")
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
         except cv2.error:  # larger than OpenCV allows
@@ -48,7 +53,7 @@ def is_there(path: Path) -> bool:
 
 
 def photo_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) in pixels as stored; None if the photo is missing, cut short or no photo.
+    """(width, height) in pixels as stored; None if the photo is missing, cut short, too large or no photo.
 
     Of JPEG and PNG only the first and last bytes are read. Others are decoded.
     """
@@ -57,7 +62,8 @@ def photo_size(path: Path) -> tuple[int, int] | None:
             return None
         with path.open("rb") as file:
             if _known(file.read(len(PNG_START))):
-                return _size(file)
+                size = _size(file)
+                return None if size is None or too_many_pixels(*size) else size
         height, width = read_photo(path).shape[:2]
     except (OSError, DataError):
         return None
@@ -75,11 +81,38 @@ def _known(start: bytes) -> bool:
 
 
 def _size(file: BinaryIO) -> tuple[int, int] | None:
-    """(width, height) of a whole JPEG or PNG, None of a damaged one."""
+    """(width, height) of a whole JPEG or PNG, or by the header of a BMP or WebP; None if there is none."""
     file.seek(0)
-    size, end = (_jpeg_size(file), JPEG_END) if file.read(2) == JPEG_START else (_png_size(file), PNG_END)
-    plausible = size is not None and 0 < size[0] * size[1] <= MAX_PIXELS
-    return size if plausible and _has_end(file, end) else None
+    start = file.read(30)
+    if start.startswith(BITMAP_START) or (start[:4], start[8:12]) == WEBP_START:
+        size = _bitmap_size(start) if start.startswith(BITMAP_START) else _webp_size(start)
+        return size if size is not None and size[0] * size[1] > 0 else None
+    if not _known(start):
+        return None
+    file.seek(2)
+    size, end = (_jpeg_size(file), JPEG_END) if start.startswith(JPEG_START) else (_png_size(file), PNG_END)
+    return size if size is not None and size[0] * size[1] > 0 and _has_end(file, end) else None
+
+
+def _bitmap_size(start: bytes) -> tuple[int, int]:
+    """By the header of Windows', or the older one of OS/2; rows from the top down are written as a negative height."""
+    old = start[14:18] == b"\x0c\0\0\0"
+    width, height = (start[18:20], start[20:22]) if old else (start[18:22], start[22:26])
+    across, down = (abs(int.from_bytes(side, "little", signed=not old)) for side in (width, height))
+    return across, down
+
+
+def _webp_size(start: bytes) -> tuple[int, int] | None:
+    """By the first chunk (RFC 9649): with loss, without, or of several parts."""
+    shape = start[12:16]
+    if shape == b"VP8 ":
+        return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+    if shape == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if shape == b"VP8X":
+        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
+    return None
 
 
 def _png_size(file: BinaryIO) -> tuple[int, int]:

@@ -18,12 +18,14 @@ from hourglass.matfile import read_matlab
 from hourglass.photos import PhotoSet
 from pipeline.crop import BOX_MARGIN
 from pipeline.errors import DataError
+from pipeline.limits import Allowance, check_files, stored_array
 from pipeline.skeleton import COCO17, LSP14, MPII16
 
 HEAD_BIAS = 0.6  # PCKh's head size over the diagonal of MPII's head rectangle (Andriluka et al. 2014)
 
 
 def _json(path: Path) -> Any:
+    check_files([path], named=path)
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -244,6 +246,7 @@ def _list_of(path: Path) -> list[Any]:
     return entries
 
 
+TEXTS_AT_ONCE = 64
 H5_SHAPES = {"part": (16, 2), "visible": (16,), "center": (2,), "scale": (), "normalize": ()}
 
 
@@ -268,7 +271,10 @@ def _h5_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays named in H5_SHAPES, and the names of the photos."""
     try:
         with h5py.File(path, "r") as file:
-            arrays = {key: np.asarray(file[key]) for key in ("imgname", *H5_SHAPES) if key in file}
+            allowance = Allowance(path)
+            arrays = {key: _h5_array(file[key], allowance) for key in ("imgname", *H5_SHAPES) if key in file}
+    except DataError:
+        raise
     except Exception as error:  # h5py raises many kinds for a damaged or foreign file
         raise DataError(f"{path}: not an HDF5 file, or damaged ({error}); download it again") from error
     missing = [key for key in ("imgname", *H5_SHAPES) if key not in arrays and key != "normalize"]
@@ -289,6 +295,19 @@ def _h5_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if len(names) != count or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{path}: imgname does not hold names of photos; download it again")
     return {key: arrays[key].astype(np.float64) for key in H5_SHAPES}, names
+
+
+def _h5_array(data: h5py.Dataset, allowance: Allowance) -> np.ndarray:
+    """What a data set holds; of texts of any length, which may all be the same long one, a few at a time."""
+    if data.dtype.kind != "O":
+        return stored_array(data, allowance)
+    if data.ndim != 1 or h5py.check_string_dtype(data.dtype) is None:
+        raise DataError(f"{allowance.path}: {data.name}: holds neither numbers nor a list of texts; download it again")
+    rows: list[bytes] = []
+    for first in range(0, len(data), TEXTS_AT_ONCE):
+        rows += data[first : first + TEXTS_AT_ONCE].tolist()
+        allowance.take(sum(len(row) for row in rows[first:]))
+    return np.array(rows, object)
 
 
 def _mpii_matlab(path: Path, part: str) -> Read:

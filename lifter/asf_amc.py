@@ -18,9 +18,11 @@ import numpy as np
 
 from lifter.bvh import rotation
 from pipeline.errors import DataError
+from pipeline.limits import Allowance, check_files
 
 ROOT = "root"
 MM_PER_INCH = 25.4
+POSE_BYTES = 8 * (3 + 3 + 9)  # of a bone in a frame: its end, twice, and its turn
 TURNS = ("rx", "ry", "rz")
 ROOT_FREEDOM = ("tx", "ty", "tz", *TURNS)
 
@@ -84,6 +86,7 @@ def read_asf(path: Path) -> AsfSkeleton:
 
 def _lines(path: Path) -> list[list[str]]:
     """The words of every line that is neither empty nor a comment."""
+    check_files([path], named=path)
     try:
         text = path.read_text("utf-8", errors="replace")
     except OSError as error:
@@ -147,17 +150,18 @@ def _link(path: Path, skeleton: AsfSkeleton, links: list[list[str]]) -> None:
     """Fill in the parents: every bone once, after its parent."""
     if not skeleton.bones[ROOT].freedom or len(skeleton.bones) < 2 or not links:
         raise DataError(f"{path}: not an .asf file, or cut short: no root, bonedata or hierarchy; fetch it again")
-    waiting = links
-    while waiting:
-        ready = [words for words in waiting if words[0] == ROOT or words[0] in skeleton.parents]
-        for parent, *children in ready:
-            for child in children:
-                if child not in skeleton.bones or child == ROOT or child in skeleton.parents:
-                    raise DataError(f"{path}: its hierarchy names {child!r}, which is no bone or stands there twice")
-                skeleton.parents[child] = parent
-        if not ready:
-            raise DataError(f"{path}: its hierarchy does not join {waiting[0][0]!r} to the root; fetch it again")
-        waiting = [words for words in waiting if words not in ready]
+    children: dict[str, list[str]] = {}
+    for parent, *names in links:
+        children.setdefault(parent, []).extend(names)
+    joined = [ROOT]
+    for parent in joined:  # which grows meanwhile
+        for child in children.pop(parent, ()):
+            if child not in skeleton.bones or child == ROOT or child in skeleton.parents:
+                raise DataError(f"{path}: its hierarchy names {child!r}, which is no bone or stands there twice")
+            skeleton.parents[child] = parent
+            joined.append(child)
+    if children:
+        raise DataError(f"{path}: its hierarchy does not join {next(iter(children))!r} to the root; fetch it again")
 
 
 def read_amc(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
@@ -172,7 +176,7 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
         if words[0].startswith(":"):
             flag = words[0].lower()
             degrees = True if flag == ":degrees" else False if flag == ":radians" else degrees
-        elif len(words) == 1 and words[0].isdigit():
+        elif len(words) == 1 and words[0].isdecimal() and len(words[0]) < 10:
             _check_frame(path, rows, frames)
             if last not in (None, int(words[0]) - 1):
                 raise DataError(f"{path}: damaged: frame {words[0]} comes after frame {last}; fetch it again")
@@ -185,6 +189,7 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
     if not frames:
         raise DataError(f"{path}: not an .amc file: it holds no frames; fetch it again")
     _check_frame(path, rows, frames)
+    Allowance(path).take(frames * len(skeleton.bones) * POSE_BYTES)  # a bone that does not move needs no numbers here
     try:
         motion = {name: np.array(values, np.float64) for name, values in rows.items()}
     except ValueError as error:

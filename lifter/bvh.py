@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.limits import Allowance, check_files
 
 CHANNELS = {f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
+POSE_BYTES = 8 * (3 + 9)  # of a joint in a frame: its position and turn
 END = " end"  # an End Site is a joint by the name of its parent and this
 
 
@@ -35,6 +37,7 @@ class Bvh:
 
 def read_bvh(path: Path) -> Bvh:
     """Parse a BVH file; DataError that names the line or the numbers if it is not one, is damaged or is cut short."""
+    check_files([path], named=path)
     try:
         text = path.read_text("utf-8", errors="replace")
     except OSError as error:
@@ -49,6 +52,7 @@ def read_bvh(path: Path) -> Bvh:
     reader.finish()
     count = sum(len(channels) for channels in reader.channels)
     frames, fps, values = _motion(path, motion)
+    Allowance(path).take(frames * len(reader.joints) * POSE_BYTES)  # a joint needs no numbers in the file, nor a frame
     if frames < 1 or len(values) != frames * count:
         raise DataError(
             f"{path}: expected {frames} frames of {count} numbers, got {len(values)} numbers; "
@@ -68,6 +72,7 @@ class _Hierarchy:
         self.parents: list[int] = []
         self.offsets: list[list[float]] = []
         self.channels: list[list[str]] = []
+        self.ends: set[int] = set()  # joints that are End Sites
         self.open: list[int] = []  # joints whose block is not closed yet
         self.waiting = False  # a joint was named, its block is not open yet
 
@@ -78,6 +83,10 @@ class _Hierarchy:
             if (keyword == "ROOT") != (not self.joints) or (keyword != "ROOT" and not self.open) or self.waiting:
                 raise self.error(words)
             parent = self.open[-1] if self.open else -1
+            if parent in self.ends:
+                raise self.error(words)
+            if keyword == "END":
+                self.ends.add(len(self.joints))
             self.joints.append(self.joints[parent] + END if keyword == "END" else " ".join(words[1:]))
             self.parents.append(parent)
             self.offsets.append([0.0, 0.0, 0.0])

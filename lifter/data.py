@@ -5,7 +5,6 @@ A file of it is a pose file (.h5, `lifter.posefile`), or a NumPy .npz of motions
 """
 
 import re
-import zipfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from lifter.body import DIRECTIONS, directions_of, level_heads
 from lifter.posefile import read_poses
 from pipeline.errors import DataError, InputError
+from pipeline.limits import check_archive
 from pipeline.skeleton import H36M17
 
 NPZ_FPS = 30.0
@@ -54,9 +54,12 @@ def read_motions(path: Path) -> list[Motion]:
             for sequence in read_poses(path)
         ]
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             motions = [_motion(path, key, archive[key]) for key in archive.files]
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise nearly all that there are for a damaged file
         raise DataError(f"{path}: not a readable .npz of motions ({error})") from error
     if not motions:
         raise DataError(f"{path}: holds no motions")
@@ -65,6 +68,8 @@ def read_motions(path: Path) -> list[Motion]:
 
 def _motion(path: Path, key: str, poses: np.ndarray) -> Motion:
     expected = (len(H36M17), 3)
+    if not isinstance(poses, np.ndarray):
+        raise DataError(f"{path}: {key}: is no array of NumPy")
     if poses.ndim != 3 or poses.shape[1:] != expected or poses.dtype.kind != "f" or not len(poses):
         raise DataError(f"{path}: {key}: expected float (T, 17, 3), got {poses.dtype} {poses.shape}")
     if not np.isfinite(poses).all():
@@ -82,14 +87,14 @@ def trial_of(key: str) -> str:
     """
     name = key.rpartition("/")[2].partition("#")[0]
     parts = [_plain(part) for part in re.split(r"_+", name)]
-    if parts[0] == "salsa" and parts[-1].isdigit():
+    if parts[0] == "salsa" and parts[-1].isdecimal() and len(parts[-1]) < 10:
         parts[-1] = str((int(parts[-1]) - 1) % DANCERS_PER_TRIAL + 1)
     return "_".join(parts)
 
 
 def _plain(name: str) -> str:
     """A name, without leading zeros if it is a number."""
-    return str(int(name)) if name.isdecimal() else name
+    return (name.lstrip("0") or "0") if name.isdecimal() else name
 
 
 def subject_of(key: str) -> str:

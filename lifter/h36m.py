@@ -10,7 +10,6 @@ ACTIONS) and the number in its name (0 without one: every subject has two record
 which numbers). Nothing in the files is ever executed.
 """
 
-import importlib
 import logging
 import pickle
 import re
@@ -25,8 +24,11 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from lifter.cdf import read_cdf
 from lifter.h36m_cameras import CAMERAS, H36MCamera, project, published_cameras, to_camera
 from pipeline.errors import DataError, InputError
+from pipeline.limits import Allowance, check_archive, check_files, stored_array
+from pipeline.pickles import check_pickle
 from pipeline.skeleton import COCO17, H36M16, H36M17, Skeleton
 
 TRAIN_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
@@ -152,9 +154,11 @@ def _cameras_h5(path: Path, subjects: tuple[str, ...]) -> dict[tuple[str, str], 
 
 def _cameras_xml(path: Path, subjects: tuple[str, ...]) -> dict[tuple[str, str], H36MCamera]:
     """The 300 numbers of <w0>: 3 angles and T for each of 11 subjects by camera, then f, c, k, p by camera."""
-    found = re.search(r"<w0>\s*\[(.*?)\]\s*</w0>", path.read_text("utf-8", errors="replace"), re.DOTALL)
+    check_files([path], named=path)
+    inside = path.read_text("utf-8", errors="replace").partition("<w0>")[2].partition("</w0>")[0].strip()
+    listed = inside[1:-1] if inside[:1] == "[" and inside[-1:] == "]" else ""
     try:
-        values = np.array(re.split(r"[\s,]+", found[1].strip()) if found else [], np.float64)
+        values = np.array(listed.replace(",", " ").split(), np.float64)
     except ValueError:
         values = np.empty(0)
     if values.shape != (300,) or not np.isfinite(values).all():
@@ -386,8 +390,10 @@ def _numbers(path: Path, file: h5py.File, key: str) -> np.ndarray:
             raise DataError(f"{path}: expected a data set {key!r}; found {', '.join(file) or 'nothing'}")
         if data.dtype.kind not in "fiu":
             raise DataError(f"{path}: {key}: expected numbers, got {data.dtype}")
-        return np.asarray(data[()], np.float64)
-    except (OSError, RuntimeError, KeyError) as error:
+        return np.asarray(stored_array(data, Allowance(path)), np.float64)
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises nearly all that there are
         raise DataError(f"{path}: {key}: damaged or cut short ({error}); fetch it again") from error
 
 
@@ -401,18 +407,10 @@ def read_official(folder: Path, *, subjects: Iterable[str] = SUBJECTS) -> H36MSe
     for unknown subjects.
     """
     wanted = _known(subjects)
-    try:
-        cdflib = importlib.import_module("cdflib")
-    except ImportError as error:
-        raise DataError(f"{folder}: .cdf files need the package cdflib: pip install 'posecli[h36m]'") from error
     cameras = read_cameras(_with_cameras(folder), subjects=wanted)
 
     def read(path: Path) -> np.ndarray:
-        try:
-            values = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
-        except Exception as error:  # cdflib raises many kinds for a damaged or foreign file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path}: not a CDF file with a variable 'Pose' ({reason}); fetch it again") from error
+        values = read_cdf(path, "Pose")
         if values.ndim not in (2, 3) or values.shape[-1] != 3 * ALL_JOINTS or (values.ndim == 3 and len(values) != 1):
             raise DataError(f"{path}: Pose: expected shape (1, N, 96), got {values.shape}")
         return values.reshape(-1, 3 * ALL_JOINTS)
@@ -498,10 +496,10 @@ class _Kind:
     """Stands in for numpy.dtype in a pickle: remembers what it is made with, and makes nothing."""
 
     def __init__(self, text: object, *_: object) -> None:
-        self.text, self.order = str(text), "|"
+        self.text, self.order = text if isinstance(text, str) else "", "|"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = str(state[1])
+        self.order = state[1]
 
 
 class _Array:
@@ -556,13 +554,19 @@ def read_dictionary(path: Path, key: str) -> Any:
     Nothing is executed. Raises DataError if there is none, if it is damaged, or if it holds anything else.
     """
     try:
+        check_archive(path)
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = header(file)
             if shape != () or not dtype.hasobject:
                 raise ValueError(f"expected a dictionary, got an array {shape} of {dtype}")
-            return _plain(_Unpickler(file).load())
+            start = file.tell()
+            check_pickle(file)
+            file.seek(start)
+            return _plain(_Unpickler(file).load(), Allowance(path))
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except KeyError as error:
@@ -572,22 +576,23 @@ def read_dictionary(path: Path, key: str) -> Any:
         raise DataError(f"{path}: {key}: damaged, or not VideoPose3D's ({reason}); make it again") from error
 
 
-def _plain(value: Any) -> Any:
-    """What a stand-in stands for, with everything below it."""
+def _plain(value: Any, allowance: Allowance) -> Any:
+    """What a stand-in stands for, with everything below it; an array that is there twice is counted twice."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, allowance) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, allowance) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if not isinstance(value, _Array):
         raise ValueError(f"it holds a {type(value).__name__}")
     _, shape, kind, fortran, data = value.state
     if kind.text.startswith("O") and isinstance(data, list):
-        items = [_plain(item) for item in data]
+        items = [_plain(item, allowance) for item in data]
         return items[0] if shape == () else items
     if not re.fullmatch(r"[fiu][1248]", kind.text) or kind.order not in ("<", ">", "|", "="):
         raise ValueError(f"it holds an array of {kind.text}")
+    allowance.take(len(data))
     numbers = np.frombuffer(data, np.dtype(kind.text).newbyteorder(kind.order))
     return numbers.reshape(shape, order="F" if fortran else "C")
 

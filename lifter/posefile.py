@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.atomic import cannot_write, replacing
 from pipeline.errors import DataError
+from pipeline.limits import Allowance, stored_array
 from pipeline.skeleton import H36M17
 
 FORMAT, FORMAT_VERSION = "posecli poses", 1
@@ -99,8 +100,11 @@ def read_poses(path: Path) -> list[Sequence]:
     try:
         with h5py.File(path, "r") as file:
             group = _open_sequences(path, file)
-            found = [_read_sequence(path, group, name) for name in group]
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:  # h5py raises them all
+            allowance = Allowance(path)
+            found = [_read_sequence(path, group, name, allowance=allowance) for name in group]
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises nearly all that there are
         raise DataError(f"{path}: not a readable pose file ({error}); fetch or prepare it again") from error
     if not found:
         raise DataError(f"{path}: holds no sequences")
@@ -128,7 +132,7 @@ def _open_sequences(path: Path, file: h5py.File) -> h5py.Group:
     return group
 
 
-def _read_sequence(path: Path, group: h5py.Group, name: str) -> tuple[Sequence, int]:
+def _read_sequence(path: Path, group: h5py.Group, name: str, *, allowance: Allowance) -> tuple[Sequence, int]:
     """One sequence, and the number of its frames that were left out."""
     where = f"sequences/{name}"
     entry = group[name]
@@ -143,7 +147,7 @@ def _read_sequence(path: Path, group: h5py.Group, name: str) -> tuple[Sequence, 
         absent.append("fps")
     if absent:
         raise DataError(f"{path}: {where}: has no valid {', '.join(absent)}; prepare it again")
-    stored = data[()].astype(np.float32)
+    stored = stored_array(data, allowance).astype(np.float32)
     xyz = finite_frames(stored, name=f"{path}: {where}")
     return Sequence(fps=float(fps), xyz=xyz, **{key: str(text) for key, text in texts.items()}), len(stored) - len(xyz)
 

@@ -15,6 +15,7 @@ from lifter.posefile import Sequence, finite_frames, write_poses
 from lifter.rigs import Rig, find_rig, read_rig, to_h36m17
 from pipeline.atomic import check_writable
 from pipeline.errors import DataError, InputError, PoseError
+from pipeline.limits import Allowance
 from pipeline.skeleton import H36M17
 
 # Millimetres of a file's unit. "cmu" is that of the CMU database, inches divided by 0.45, which converters keep.
@@ -150,6 +151,7 @@ def _take(
     if starts_at_rest(xyz):
         log.info("%s: its first frame is a rest pose, left out", path)
         xyz = xyz[1:]
+    Allowance(path).take(round(xyz.nbytes * config.fps / recording.fps))  # a small file may show a frame in ten seconds
     xyz = resample(xyz, recording.fps, config.fps)
     finite = finite_frames(xyz, name=str(path))
     subject, trial = names_of(path)

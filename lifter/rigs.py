@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DataError, InputError
+from pipeline.limits import check_files
 from pipeline.skeleton import H36M17
 
 LISTED = 60  # joints of a file that an error names at most
@@ -148,6 +149,7 @@ def read_rig(path: Path) -> Rig:
 
     The pelvis may be left out: then it is half-way between the hips. Raises InputError if the file does not fit.
     """
+    check_files([path], named=path)
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -148,7 +148,7 @@ def _stored(path: Path) -> dict[str, Any]:
     """The figures in a file; none if it is not there or damaged."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -29,6 +29,7 @@ from pipeline.checkpoint import Checkpoint, save_checkpoint
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, InputError
 from pipeline.jsonl import add_line, cut_lines, read_lines
+from pipeline.pickles import check_torch_file
 
 VALIDATE_EVERY = 1000  # steps, where there are no epochs
 MAX_VALIDATION_BATCH = 8192
@@ -325,6 +326,7 @@ def load_resume(training: Training) -> None:
     """Put a resume file's state into a run just started; CheckpointError if it is of another run or damaged."""
     path = training.config.resume_file
     try:
+        check_torch_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         stored = {**state["config"], CONTENTS: state["data"], "bfloat16": state["bfloat16"]}
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -334,6 +336,13 @@ def load_resume(training: Training) -> None:
     wanted[CONTENTS] = training.data.description["sha256"]
     if change := changed(stored, wanted):
         raise CheckpointError(f"{path}: of another run: {change}")
+    try:
+        _put(training, state)
+    except Exception as error:  # torch raises many kinds for what does not fit
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}); start anew") from error
+
+
+def _put(training: Training, state: dict[str, Any]) -> None:
     training.network.load_state_dict(state["network"])
     for name, optimiser in training.optimisers.items():
         optimiser.load_state_dict(state["optimisers"][name])
@@ -342,7 +351,7 @@ def load_resume(training: Training) -> None:
     torch.set_rng_state(state["random"])
     if state["random_cuda"] is not None and training.device.type == "cuda":
         torch.cuda.set_rng_state(state["random_cuda"], training.device)
-    training.step, training.seconds = state["step"], state["seconds"]
+    training.step, training.seconds = int(state["step"]), float(state["seconds"])
     for name in PLATEAU:
         setattr(training, name, state["plateau"][name])
 

@@ -7,14 +7,12 @@
 """
 
 import logging
-import platform
 import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -25,13 +23,22 @@ from pipeline.device import open_device, share_processor
 from pipeline.errors import InputError, OutputError, PoseError
 from pipeline.export import WRITERS
 from pipeline.lock import locked
-from pipeline.run import Models, Summary, Wishes, check_wishes, process_video, program, weights_files, weights_note
+from pipeline.machine import versions
+from pipeline.run import (
+    FINDER,
+    Models,
+    Summary,
+    Wishes,
+    check_wishes,
+    process_video,
+    weights_files,
+    weights_note,
+)
 
 logger = logging.getLogger(__name__)
 
 ENDING = ".mp4"
 WORK = ".posecli-work"
-PACKAGES = ("torch", "onnxruntime", "av", "opencv-python", "numpy", "scipy")  # whose versions the report notes
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,13 @@ class Batch:
     runtime: str = "auto"
     wishes: Wishes = field(default_factory=Wishes)
     exports: tuple[str, ...] = ()
+    finder: str = FINDER
 
     def load_models(self) -> Models:
         """The networks; raises what `Models.load` and `open_device` raise."""
         device = open_device(self.device)
-        return Models.load(hourglass=self.hourglass, lifter=self.lifter, device=device, runtime=self.runtime)
+        names = {"hourglass": self.hourglass, "finder": self.finder, "lifter": self.lifter}
+        return Models.load(**names, device=device, runtime=self.runtime)
 
 
 @dataclass(frozen=True)
@@ -188,7 +197,7 @@ class _Teller:
 def _settle(batch: Batch, made: Made, recipe: Recipe, report: Report) -> Entry:
     """Move a clip's files to where they belong, note what became of it, and return that."""
     if made.summary is None:
-        entry = Entry(recipe, FAILED, _versions(), error=made.error, retried=made.retried)
+        entry = Entry(recipe, FAILED, versions(), error=made.error, retried=made.retried)
     else:
         report.forget(recipe)  # so that it never tells of files which are half the old ones and half the new ones
         written = _in_folder(batch, made).written
@@ -201,7 +210,7 @@ def _settle(batch: Batch, made: Made, recipe: Recipe, report: Report) -> Entry:
         entry = Entry(
             recipe,
             DONE,
-            _versions(),
+            versions(),
             retried=made.retried,
             frames=made.summary.frames,
             with_person=made.summary.with_person,
@@ -219,18 +228,8 @@ def _in_folder(batch: Batch, made: Made) -> Summary:
     return replace(made.summary, written=tuple(batch.folder / path.name for path in made.summary.written))
 
 
-def _versions() -> dict[str, str]:
-    versions = {**program(), "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # under another name, such as opencv-python-headless
-            versions[package] = "unknown"
-    return versions
-
-
 def _weights_of(batch: Batch) -> dict[str, Path]:
-    return weights_files(hourglass=batch.hourglass, lifter=batch.lifter)
+    return weights_files(hourglass=batch.hourglass, finder=batch.finder, lifter=batch.lifter)
 
 
 @contextmanager

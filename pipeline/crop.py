@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+MANY = 200  # pixels across from which on averaging them down takes long
 BOX_MARGIN = 1.25  # side of a person's region over the longer side of the joints' bounding box
 
 
@@ -47,7 +48,7 @@ class Region:
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if x1 <= x0 or y1 <= y0:
             return np.zeros((size, size, 3), image.dtype)
-        if factor <= 0.25 and min(x1 - x0, y1 - y0) > 2:
+        if factor <= 0.25 and min(x1 - x0, y1 - y0) > MANY:
             return self._cut_half(image, size, x=slice(x0 - x0 % 2, x1), y=slice(y0 - y0 % 2, y1))
         # Rounded up: with pixels larger than the crop's, the crop's outermost would blend with the black outside.
         new_size = tuple(max(int(np.ceil(n * factor - 1e-6)), 1) for n in (x1 - x0, y1 - y0))
@@ -81,3 +82,12 @@ def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:
     centre = (low + high) / 2
     side = max(float((high - low).max()), 1.0) * margin
     return Region(float(centre[0]), float(centre[1]), side)
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (M, N) of squares (M, 3) and (N, 3), each x, y, side."""
+    one, two = first[:, None], second[None]
+    half = (one[..., 2:] + two[..., 2:]) / 2
+    shorter = np.minimum(one[..., 2:], two[..., 2:])
+    common = np.clip(half - np.abs(one[..., :2] - two[..., :2]), 0, shorter).prod(-1)
+    return common / (one[..., 2] ** 2 + two[..., 2] ** 2 - common)

@@ -10,9 +10,25 @@
 Everything else is a bug of ours and keeps its traceback.
 """
 
+LONGEST = 1000  # letters of a message; its middle is left out beyond
+
 
 class PoseError(Exception):
-    """Base of all errors that a user can mend. The message names the file and the remedy."""
+    """Base of all errors that a user can mend. The message names the file and the remedy.
+
+    It is one line of letters that a terminal shows, whatever a damaged file put into it.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(_shown(letter) for letter in message)
+        half = LONGEST // 2
+        super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if letter.isspace() else repr(letter)[1:-1]
 
 
 class InputError(PoseError):

@@ -11,6 +11,7 @@ from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.predict import Lifter
 from pipeline.errors import DataError
+from pipeline.limits import check_files
 from pipeline.run import Models, Poses, Scene, Wishes, as_one, camera_of, find_poses, lift_track, place_people
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 from pipeline.trajectory import skating
@@ -99,6 +100,7 @@ def read_truth(path: Path) -> ClipTruth:
     K (3, 3) and E may be lacking. E (4, 4) takes world points in metres, y up and the floor at y = 0, to a camera whose
     axes are x right, y up, z backwards, as in OpenGL; xyz_cam_mm has x right, y down, z forwards.
     """
+    check_files([path], named=path)
     try:
         content = json.loads(path.read_text())
         rows = [content["joints"].index(joint) for joint in LIMB_JOINTS]
@@ -113,7 +115,7 @@ def read_truth(path: Path) -> ClipTruth:
         )
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(f"{path}: not a truth file (joints, frames with uv, xyz_cam_mm, inside): {error}") from error
 
 

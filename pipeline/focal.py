@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from pipeline.camera import Intrinsics
+from pipeline.container import open_container
 from pipeline.errors import InputError
 
 FILM_DIAGONAL_MM = float(np.hypot(36.0, 24.0))
@@ -49,7 +50,7 @@ def video_equivalent(path: Path | str) -> float | None:
     Raises InputError if the file cannot be opened as a video.
     """
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_container(Path(path)) as container:
             tags = [container.metadata, *(stream.metadata for stream in container.streams.video)]
             values = [value for name, value in chain.from_iterable(tag.items() for tag in tags) if name == VIDEO_TAG]
     except (av.FFmpegError, OSError) as error:

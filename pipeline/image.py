@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.atomic import write_whole
 from pipeline.errors import InputError, OutputError
+from pipeline.limits import check_files, too_many_pixels
 
-MAX_PIXELS = 100_000_000  # more is a file made to exhaust the memory; checked before anything is decoded
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xae\x42\x60\x82"
 JPEG_START = b"\xff\xd8\xff"
@@ -22,16 +22,15 @@ def read_image(path: Path | str) -> np.ndarray:
     """A JPEG or PNG file, whatever its name, as an image (H, W, 3) uint8 BGR, turned as its EXIF tag says.
 
     Transparency is dropped, grey and 16-bit images are converted. Raises InputError if the file is missing, is
-    neither kind, is damaged, or has more than `MAX_PIXELS`.
+    neither kind, is damaged, or has more pixels than `pipeline.limits` allows.
     """
     path = Path(path)
     data = _read(path)
     size = _png_size(data) if data.startswith(PNG_START) else _jpeg_size(data)
     if size is None:
         raise _damaged(path)
-    if size[0] * size[1] > MAX_PIXELS:
-        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
-        raise InputError(f"{path}: {size[0]} x {size[1]} pixels exceed the limit of {limit}; make the image smaller")
+    if excess := too_many_pixels(*size):  # before anything is decoded
+        raise InputError(f"{path}: {excess}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -66,6 +65,7 @@ def _read(path: Path) -> bytes:
             start = file.read(len(PNG_START))
             if not start.startswith((PNG_START, JPEG_START)):  # before a whole video is read into memory
                 raise InputError(f"{path}: is neither JPEG nor PNG; convert it to one of them")
+            check_files([path], named=path)
             return start + file.read()
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder; give an image file") from error

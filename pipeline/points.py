@@ -66,7 +66,7 @@ def read_points(path: Path, *, layout: str, size: tuple[int, int] | None, fps: f
     frame rate, where frames of that have times instead of numbers. The keypoints stay in the layout's own skeleton.
 
     Raises InputError if the file cannot be read or something else is needed, DataError if it is not in the layout, is
-    larger than 1 GiB or has nobody.
+    larger than `pipeline.limits` allows or has nobody.
     """
     if layout not in READERS:
         raise InputError(f"unknown --format {layout!r}; known: {', '.join(LAYOUTS)}")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DataError, InputError
+from pipeline.limits import check_files
 
-MAX_BYTES = 1 << 30  # of all files together; an hour of one person at 60 frames per second is about a sixth
 MAX_FRAME = 10**9  # larger numbers are times or hashes
 NUMBERS = (int, float, type(None))  # not bool
 KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
@@ -19,7 +19,7 @@ KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value"
 def load_json(path: Path) -> Any:
     """What a JSON file holds. NaN and Infinity, which Python's writer makes, are read as such.
 
-    Raises InputError if it cannot be read, DataError if it is not JSON or too large.
+    Raises InputError if it cannot be read, DataError if it is not JSON or larger than `pipeline.limits` allows.
     """
     check_size([path])
     try:
@@ -33,15 +33,11 @@ def load_json(path: Path) -> Any:
 
 
 def check_size(files: Sequence[Path]) -> None:
-    """DataError if the files are larger than MAX_BYTES together, InputError if one is no ordinary file."""
-    total = 0
+    """DataError if the files are larger together than the limit, InputError if one is no ordinary file."""
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: is not a file; give a file of poses")
-        total += path.stat().st_size
-    if total > MAX_BYTES:
-        where = str(files[0]) if len(files) == 1 else f"{files[0].parent}: {len(files)} files"
-        raise DataError(f"{where}: larger than {MAX_BYTES >> 30} GiB; write the poses of one clip, or of parts of it")
+    check_files(files, named=files[0] if len(files) == 1 else files[0].parent)
 
 
 def numbered_files(folder: Path) -> dict[int, Path]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.atomic import write_whole
 from pipeline.errors import DataError, InputError
+from pipeline.limits import Allowance, stored_array
 from pipeline.people import ClipPoses, Person
 from pipeline.skeleton import H36M17, get_skeleton
 
@@ -75,9 +76,10 @@ def read(path: Path) -> ClipPoses:
     try:
         with h5py.File(path, "r") as file:
             _check_header(path, file)
-            return _clip(file)
-    # h5py and the checks of `ClipPoses` raise them all
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, InputError) as error:
+            return _clip(file, Allowance(path))
+    except DataError:
+        raise
+    except Exception as error:  # h5py and the checks of `ClipPoses` raise nearly all that there are
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable file of poses ({reason}); write it again") from error
 
@@ -93,9 +95,9 @@ def _check_header(path: Path, file: h5py.File) -> None:
         raise DataError(f"{path}: expected 3D skeleton {H36M17.name}, got {skeleton}; write it again")
 
 
-def _clip(file: h5py.File) -> ClipPoses:
-    width, height = file.attrs["size"].tolist()
-    times = file["times"][()]
+def _clip(file: h5py.File, allowance: Allowance) -> ClipPoses:
+    width, height = (int(side) for side in file.attrs["size"])
+    times = stored_array(file["times"], allowance)
     return ClipPoses(
         source=_text(file, "source"),
         size=(width, height),
@@ -105,11 +107,11 @@ def _clip(file: h5py.File) -> ClipPoses:
         focal_px=float(file.attrs["focal_px"]),
         focal_origin=_text(file, "focal_origin"),
         up=file.attrs["up"],
-        people=tuple(_person(group) for group in file["people"].values()),
+        people=tuple(_person(group, allowance) for group in file["people"].values()),
         provenance=json.loads(_text(file, "provenance")),
     )
 
 
-def _person(group: h5py.Group) -> Person:
-    arrays = {name: group[name][()] for name in ARRAYS}
+def _person(group: h5py.Group, allowance: Allowance) -> Person:
+    arrays = {name: stored_array(group[name], allowance) for name in ARRAYS}
     return Person(id=int(group.attrs["id"]), skeleton2d=get_skeleton(_text(group, "skeleton2d")), **arrays)

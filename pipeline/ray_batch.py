@@ -49,11 +49,12 @@ def _spread(address: str, batch: Batch, sources: Sequence[Path]) -> Generator[Ma
     """Make clips as far as there are processors; a clip whose worker dies is given to another one, once."""
     if not sources:
         return
-    files = weights_files(hourglass=batch.hourglass, lifter=batch.lifter)
+    files = weights_files(hourglass=batch.hourglass, finder=batch.finder, lifter=batch.lifter)
     batch = replace(
         batch,
         folder=batch.folder.absolute(),  # workers are started elsewhere
         hourglass=_anywhere(batch.hourglass, files["detector"]),
+        finder=_anywhere(batch.finder, files["finder"]),
         lifter=_anywhere(batch.lifter, files["lifter"]),
     )
     with _cluster(address) as ray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.camera import Camera
 from pipeline.skeleton import Skeleton
-from pipeline.stage import NEAR_MM, Colour, Stage, StageOptions, tidy
+from pipeline.stage import NEAR_MM, Colour, LiveWay, Stage, StageOptions, tidy
 
 SUBPIXEL_BITS = 4  # shapes go to OpenCV in 1/16 px, so that slow motion does not creep from pixel to pixel
 ROUND_CORNERS = 14  # corners of each round end of a bone
@@ -66,7 +66,8 @@ class Renderer:
 
     `frame_size` is the (width, height) of the frames; `world_poses` are all 3D poses of the clip, an array
     (T, J3, 3) per person, world mm, and `times`, an array (T,) of seconds per person, lets the 3D view follow people
-    who go far; else it never moves. `size` is the (width, height) of the pictures: even numbers, as encoders ask.
+    who go far; else it goes the `way` that is given, or never moves. `size` is the (width, height) of the pictures:
+    even numbers, as encoders ask.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class Renderer:
         skeleton_2d: Skeleton,
         skeleton_3d: Skeleton,
         times: Sequence[np.ndarray] | None = None,
+        way: LiveWay | None = None,
         options: RenderOptions | None = None,
     ) -> None:
         self.options = options or RenderOptions()
         self.skeleton_2d, self.skeleton_3d = skeleton_2d, skeleton_3d
         self._layout = _Layout.of(frame_size, self.options)
         self.size = self._layout.size
-        self._stage = Stage(world_poses, self._layout.view_size, times=times, options=self.options)
+        self._stage = Stage(world_poses, self._layout.view_size, times=times, way=way, options=self.options)
 
     def draw(self, image: np.ndarray, figures: Sequence[Figure], time_s: float) -> np.ndarray:
         """The picture (H, W, 3) of a frame (h, w, 3), both uint8 BGR; the frame is not changed.
@@ -150,9 +152,11 @@ class _Layout:
         if self.drawn_size != self.frame_size:
             shrinks = self.drawn_size[1] < self.frame_size[1]
             image = cv2.resize(image, self.drawn_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        picture = np.full((self.size[1], self.size[0], 3), LETTERBOX_GREY, np.uint8)
+        picture = np.empty((self.size[1], self.size[0], 3), np.uint8)
         panel_width, (left, top), (width, height) = self.panel_size[0], self.corner, self.drawn_size
         panel, view = picture[:, :panel_width], picture[:, panel_width + SEPARATOR :]
+        if self.drawn_size != self.panel_size:
+            panel[:] = LETTERBOX_GREY
         panel[top : top + height, left : left + width] = image
         picture[:, panel_width : panel_width + SEPARATOR] = SEPARATOR_GREY
         view[:] = stage

@@ -1,4 +1,4 @@
-"""One person as the detector sees him or her in one frame, and how alike two such sightings are."""
+"""One person in one frame, as the finder and as the detector see him or her, and how alike two sightings are."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,14 @@ from pipeline.crop import Region, region_of
 SURE = 0.15  # score from which on a joint says where someone is
 FEWEST_JOINTS = 3  # that tell a region
 TOLERANCE = 0.1  # of likeness: part of the person's extent by which a joint may be off
+
+
+@dataclass(frozen=True)
+class Found:
+    """A person in a frame: the region, frame pixels, and how sure it is that someone is there, 0 to 1."""
+
+    region: Region
+    score: float
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ LEAST_MM = 80.0  # half the extent of what is shown
 FLOOR_MM = 1500.0  # how far the floor reaches before it fades, if no more is shown than a person within PERSON_MM
 PERSON_MM = 800.0
 FOLLOW_HZ, FOLLOW_ORDER = 0.25, 4  # low-pass of the way of a view that follows
+LEASH_MM, LEASH_S = 400.0, 0.4  # a live view follows people who are further off, and gets there in about this time
+NEW_SCENE_S = 1.0  # with nobody there for longer, it starts anew
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,44 @@ class Way:
             return np.zeros(3)
         return np.array([*(np.interp(time_s, self.time_s, axis) for axis in self.at.T), 0.0])
 
+    @property
+    def follows(self) -> bool:
+        """Whether it ever moves."""
+        return len(self.time_s) > 0
+
+
+class LiveWay:
+    """Where the view is while nobody knows where people will go: it stands still around them, and is drawn along as if
+    on a leash when they go further than `LEASH_MM` from its middle.
+    """
+
+    follows = True
+
+    def __init__(self) -> None:
+        self._at = np.zeros(2)
+        self._time_s = -np.inf  # when somebody was there last
+
+    def go(self, middle: np.ndarray, time_s: float) -> None:
+        """The middle (2,) of all people who are there now, mm, along the ground."""
+        step, self._time_s = time_s - self._time_s, time_s
+        away = middle - self._at
+        distance = float(np.linalg.norm(away))
+        if step > NEW_SCENE_S:  # with nobody to be seen on the way, the view jumps
+            self._at = middle.copy()
+        elif distance > LEASH_MM:
+            self._at = self._at + away * (1 - LEASH_MM / distance) * -np.expm1(-step / LEASH_S)
+
+    def shift(self, _time_s: float) -> np.ndarray:
+        """How far (3,), mm, the view has gone by now."""
+        return np.array([*self._at, 0.0])
+
 
 class Stage:
     """The view of one clip, of a (width, height).
 
     `world_poses` are all poses of the clip, an array (T, J, 3) per person, world mm. With `times`, an array (T,) of
-    seconds per person, the view may follow. `camera` takes world points, less the `shift` at their time, to the view.
+    seconds per person, the view may follow; or it goes a `way` that is given. `camera` takes world points, less the
+    `shift` at their time, to the view.
     """
 
     def __init__(
@@ -72,19 +106,20 @@ class Stage:
         *,
         options: StageOptions,
         times: Sequence[np.ndarray] | None = None,
+        way: LiveWay | None = None,
     ) -> None:
         poses = [tidy(person) for person in world_poses]
         rotation = _rotation(options)
-        self._way = Way.still()
+        self._way: Way | LiveWay = way or Way.still()
         low, high = _extent(poses, rotation)
         if times is not None:
-            way = _follow(poses, times)
-            around = [person - _shifts(way, time_s) for person, time_s in zip(poses, times, strict=True)]
+            along = _follow(poses, times)
+            around = [person - _shifts(along, time_s) for person, time_s in zip(poses, times, strict=True)]
             closer = _extent(around, rotation)
             if options.smallest * _distance(low, high, size, options=options) > _distance(
                 *closer, size, options=options
             ):
-                (low, high), self._way = closer, way
+                (low, high), self._way = closer, along
         focal = _focal(size, options)
         intrinsics = Intrinsics(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2)
         middle = (low + high) / 2
@@ -102,7 +137,7 @@ class Stage:
     @property
     def follows(self) -> bool:
         """Whether the view goes along with the people."""
-        return len(self._way.time_s) > 0
+        return self._way.follows
 
     def empty(self, time_s: float) -> np.ndarray:
         """The view (height, width, 3) uint8 with nobody in it; not to be changed."""

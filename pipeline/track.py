@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hourglass.finder import Found, overlaps
 from pipeline.appearance import blended, colour_distance, colours
-from pipeline.crop import Region
+from pipeline.crop import Region, overlaps
 from pipeline.cuts import CutDetector
 from pipeline.poses import Track2D
-from pipeline.sighting import Sighting, likeness
+from pipeline.sighting import Found, Sighting, likeness
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 
 # regions of a frame (H, W, 3) -> joints (N, J, 2) in frame pixels, scores (N, J)

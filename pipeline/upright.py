@@ -9,6 +9,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from pipeline.limits import max_pixels
+
 BT601, BT709, BT2020 = 5, 1, 9  # the scaler's numbers for YCbCr matrices
 # ... and for those that clips name, in the numbers of the standard H.273.
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: BT2020, 10: BT2020}
@@ -26,7 +28,7 @@ class Upright:
 
     def __init__(self, first: VideoFrame, stream: VideoStream) -> None:
         aspect = stream.sample_aspect_ratio or 1
-        if not 1 / ODDEST_PIXEL <= aspect <= ODDEST_PIXEL:
+        if not 1 / ODDEST_PIXEL <= aspect <= ODDEST_PIXEL or first.width * aspect * first.height > max_pixels():
             aspect = 1
         self._stored = max(round(first.width * aspect), 1), first.height
         (self._xx, self._xy), (self._yx, self._yy) = _turn(first, stream)

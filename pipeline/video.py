@@ -22,13 +22,14 @@ from av.video.stream import VideoStream
 
 from pipeline.atomic import cannot_write, check_writable, replacing
 from pipeline.audio import Sound, sound_packets, sound_stream
+from pipeline.container import open_container
 from pipeline.errors import InputError, OutputError
+from pipeline.limits import PIXELS, limit, max_pixels, too_many_pixels
 from pipeline.timeline import Timeline
 from pipeline.upright import BT709, SCALING, Upright
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 100_000_000  # in a frame; more is a damaged header or an attack on the memory
 MAX_THREADS = 8  # decoder and encoder hold some frames per thread: without a limit memory grows with the cores
 FALLBACK_RATE = Fraction(25)  # frames per second, for a raw stream that says nothing
 SHORT = Fraction(99, 100)  # a clip whose frames span less of its promised length was cut short
@@ -78,7 +79,7 @@ class VideoInfo:
 def probe(path: Path | str) -> VideoInfo:
     """Read the description of a clip and, to be sure that it can be decoded, its first frame.
 
-    Raises InputError if the file is missing, is no video, is damaged from the start, or exceeds `MAX_PIXELS`.
+    Raises InputError if the file is missing, is no video, is damaged from the start, or its frames are too large.
     """
     with _opened(Path(path)) as clip:
         upright = Upright(next(clip.frames()), clip.stream)
@@ -257,21 +258,20 @@ class VideoWriter:
 def _opened(path: Path) -> Iterator["_Clip"]:
     """Open a clip and find its pictures. Raises InputError that names the file and the remedy."""
     _check_file(path)
-    limit = {"max_pixels": str(MAX_PIXELS)}
+    size = {"max_pixels": str(max_pixels())}
     options = {
-        **limit,
+        **size,
         "fflags": "-genpts",  # no times are better than invented ones: an AVI with B-frames gets them in disorder
     }
     try:
-        # "file:" keeps a colon in the name from being taken for the end of a protocol.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        container = open_container(path, options)
     except PermissionError as error:
         raise _cannot_read(path, error) from error
     except (av.FFmpegError, ValueError) as error:
         raise _no_video(path) from error
     with container:
         stream = _picture_stream(container, path)
-        stream.codec_context.options = limit
+        stream.codec_context.options = size
         stream.codec_context.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
         stream.codec_context.thread_type = "AUTO"
         yield _Clip(path, container, stream)
@@ -301,9 +301,7 @@ def _no_video(path: Path) -> InputError:
 
 
 def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The moving pictures of a file. The cover of a song does not count, nor does text that FFmpeg would draw."""
-    if container.format.name == "tty":
-        raise _no_video(path)
+    """The moving pictures of a file. The cover of a song does not count."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams and container.streams.audio:
         raise InputError(f"{path}: has sound but no pictures; give a video file")
@@ -313,11 +311,8 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = best if isinstance(best, VideoStream) and best in streams else streams[0]
     if stream.codec_context is None:
         raise InputError(f"{path}: its video codec is unknown here; convert it to mp4 (H.264)")
-    if stream.width * stream.height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: frames of {stream.width} x {stream.height} pixels exceed the limit of "
-            f"{MAX_PIXELS // 1_000_000} megapixels; make the video smaller"
-        )
+    if excess := too_many_pixels(stream.width, stream.height):
+        raise InputError(f"{path}: frames of {excess}")
     return stream
 
 
@@ -372,7 +367,7 @@ class _Clip:
         if not found:
             raise InputError(
                 f"{self.path}: none of its frames can be decoded, as they are damaged or exceed "
-                f"{MAX_PIXELS // 1_000_000} megapixels; copy it again or make it smaller"
+                f"{limit(PIXELS):g} megapixels; copy it again or make it smaller"
             )
 
     def timed_frames(self, *, salvage: bool) -> Iterator[tuple[int, VideoFrame]]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hourglass.codec import Codec
+from hourglass.finder import Finder
 from hourglass.importing import LAYOUTS, import_weights
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import KIND, Detector, Pixels, _seen_from_afar, save_detector, to_input
@@ -27,6 +28,7 @@ from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.crop import Region
 from pipeline.errors import CheckpointError, OutputError
 from pipeline.image import write_image
+from pipeline.sighting import Found
 from pipeline.skeleton import MPII16
 from pipeline.weights import file_sha256
 
@@ -632,8 +634,9 @@ def test_the_command_refuses_in_one_line(posecli, tmp_path):
     assert posecli("import-weights", "--help")[0] == 0
 
 
-def test_the_whole_program_runs_with_an_imported_network(posecli, tmp_path):
+def test_the_whole_program_runs_with_an_imported_network(posecli, tmp_path, monkeypatch):
     """From a photo by way of MPII's joints to 3D. The scores are raised, so that someone is seen in it."""
+    monkeypatch.setattr(Finder, "people", lambda *_, **__: [Found(Region(47.5, 47.5, 96), 1.0)])
     network = trained(PoseNetwork(stacks=1, stem=2, width=4))
     with torch.no_grad():
         network.score[0].bias += 1.0  # type: ignore[index, union-attr, operator]

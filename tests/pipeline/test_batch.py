@@ -91,7 +91,7 @@ def test_the_report_tells_all_about_each_clip(posecli, three, out):
     assert a["outputs"] == ["a.mp4", "a.json"]
     assert 0 < a["seconds"] < 600
     assert (a["source_bytes"], a["source_modified_ns"]) == (three[0].stat().st_size, three[0].stat().st_mtime_ns)
-    common = {"smooth": "light", "fov": None, "salvage": False}
+    common = {"smooth": "light", "fov": None, "salvage": False, "frames": None}
     assert a["options"] == {**common, "height_cm": 180, "people": 2, "export": [".json"]}
     for stage, kind, name in (("detector", "hourglass", names("hourglass")[0]), ("lifter", "lifter", "baseline")):
         weights = find_weights(kind, name)
@@ -347,7 +347,7 @@ def no_start(monkeypatch) -> None:
 USAGE = [
     (["{a}", "{b}"], "give a folder for the videos of several sources"),
     (["{a}", "{b}", "--out", "{o}/x.mp4"], "give a folder for the videos of several sources"),
-    (["{a}"], "give the video to write, or --out-dir, a folder"),
+    (["{a}"], "give the video to write, such as out.mp4, or --out-dir, a folder"),
     (["{a}", "--out", "{o}/x.mp4", "--out-dir", "{o}"], "give --out for one source or --out-dir for several, not both"),
     (["{a}", "--out", "{o}/x.mp4", "--again"], "goes with --out-dir only"),
     (["{a}", "--out", "{o}/x.mp4", "--ray", "local"], "goes with --out-dir only"),

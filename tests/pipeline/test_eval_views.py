@@ -148,12 +148,12 @@ def test_the_command_end_to_end(posecli, tmp_path, monkeypatch, write):
     clips = [tmp_path / f"{view.name}.mp4" for view in views]
     times = even(COUNT)
 
-    def found(clip: Path, models) -> Poses:
+    def found(clip: Path, models) -> list[Poses]:
         view = views[clips.index(clip)]
         info = ClipPoses(clip.name, SIZE, 25.0, COUNT, times, 900.0, "guess", CAMERA_UP)
         sure = np.ones((COUNT, 17))
         track = CleanTrack2D(H36M17, np.arange(COUNT), times, view.project(WORLD), sure, SIZE, sure < 0)
-        return Poses(info, track, models.lifter.lift(track, camera_of(info)), (0.0, 0.0))
+        return [Poses(info, track, models.lifter.lift(track, camera_of(info)), (0.0, 0.0))]
 
     for clip in clips:
         make_clip(clip, images=[numbered(0, SIZE)] * COUNT)

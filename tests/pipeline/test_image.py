@@ -110,7 +110,8 @@ def test_a_huge_header_is_refused_before_decoding(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(module.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError) as caught:
         read_image(path)
-    limit = "60000 x 50000 pixels exceed the limit of 100 megapixels; make the image smaller"
+    limit = "60000 x 50000 pixels exceed the limit of 100 megapixels; make the picture smaller, "
+    limit += "or set POSECLI_MAX_MEGAPIXELS"
     assert str(caught.value) == f"{path}: {limit}"
 
 

@@ -12,8 +12,8 @@ PACKAGES = ("pipeline", "hourglass", "lifter")
 BASE = {
     f"pipeline.{name}"
     for name in (
-        *("errors", "skeleton", "poses", "people", "crop", "camera"),
-        *("checkpoint", "atomic", "device", "runtime", "weights", "jsonl"),
+        *("errors", "skeleton", "poses", "people", "crop", "camera", "sighting"),
+        *("checkpoint", "atomic", "device", "runtime", "weights", "jsonl", "limits", "pickles"),
     )
 }
 FREE_OF_TORCH = ("errors", "skeleton", "poses", "people", "crop", "camera", "atomic", "weights", "clean", "track")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import points, points_json
+from pipeline import points
 from pipeline.errors import DataError, InputError
 from pipeline.points import LAYOUTS, PersonPoints, follow, read_points, to_liftable
 from pipeline.skeleton import BLAZEPOSE33, BODY25, COCO17, COCO18, H36M16, HALPE26, SKELETONS, Skeleton
@@ -471,14 +471,16 @@ def test_deep_nesting(tmp_path):
 def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / "poses.json"
     path.touch()
-    os.truncate(path, points_json.MAX_BYTES + 1)  # a hole: takes no space
-    refused(path, "coco", "larger than 1 GiB")
+    os.truncate(path, 2**29 + 1)  # a hole: takes no space
+    limit = "more than the limit of 512 MB; give a part of it, or set POSECLI_MAX_MEGABYTES"
+    refused(path, "coco", f"holds 513 MB, {limit}")
 
 
 def test_a_huge_folder_is_not_read(tmp_path, monkeypatch):
     folder = openpose(tmp_path / "json", {t: [{"pose_keypoints_2d": flat(body(25))}] for t in range(3)})
-    monkeypatch.setattr(points_json, "MAX_BYTES", 2 * (folder / "walk_000000000000_keypoints.json").stat().st_size)
-    refused(folder, "openpose", "3 files: larger than")
+    size = (folder / "walk_000000000000_keypoints.json").stat().st_size
+    monkeypatch.setenv("POSECLI_MAX_MEGABYTES", str(2 * size / 2**20))
+    refused(folder, "openpose", "more than the limit of")
 
 
 def test_folders(tmp_path):

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hourglass.finder import Found
 from pipeline.crop import Region, region_of
-from pipeline.sighting import Sighting
+from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import LSP14
 from pipeline.track import Tracker, TrackOptions, track_of
 

@@ -152,7 +152,7 @@ def test_frames_that_grow_too_large_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = joined(tmp_path, sizes=[(64, 48), (96, 80)], sounds=[{}] * 2)
-    monkeypatch.setattr(module, "MAX_PIXELS", 64 * 80)
+    monkeypatch.setenv("POSECLI_MAX_MEGAPIXELS", str(64 * 80 / 1e6))
     found = numbers([frame.image for frame in read_frames(source)])
     assert 7 < len(found) <= 10  # the decoder may drop those that it holds back
     assert found == list(range(len(found)))
@@ -478,7 +478,8 @@ def test_absurd_sizes_are_refused(tmp_path: Path) -> None:
     path = _written(tmp_path, b"YUV4MPEG2 W12000 H9000 F25:1 C420jpeg\nFRAME\n" + bytes(1000), "big.y4m")
     with pytest.raises(InputError) as caught:
         probe(path)
-    said = "frames of 12000 x 9000 pixels exceed the limit of 100 megapixels; make the video smaller"
+    said = "frames of 12000 x 9000 pixels exceed the limit of 100 megapixels; make the picture smaller, "
+    said += "or set POSECLI_MAX_MEGAPIXELS"
     assert str(caught.value) == f"{path}: {said}"
 
 

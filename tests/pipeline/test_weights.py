@@ -112,6 +112,7 @@ def shipped() -> list[dict[str, Any]]:
 @pytest.mark.skipif(not shipped(), reason="no weights are shipped: assets/models.json is missing")
 def test_there_is_a_shipped_model_of_each_kind_and_names_are_unique():
     assert names("hourglass")
+    assert names("finder")
     assert names("lifter")
     given = [(model["kind"], model["name"]) for model in shipped()]
     assert len(set(given)) == len(given)
@@ -121,13 +122,14 @@ def test_there_is_a_shipped_model_of_each_kind_and_names_are_unique():
 def test_every_shipped_model_is_sound(model):
     import torch
 
+    from hourglass.finder import Finder
     from hourglass.predict import Detector
     from lifter.predict import Lifter
 
     path = find_weights(model["kind"], model["name"])
     assert path == assets_folder() / model["file"]
     assert path.stat().st_size == model["bytes"]
-    load = {"hourglass": Detector.load, "lifter": Lifter.load}[model["kind"]]
+    load = {"hourglass": Detector.load, "finder": Finder.load, "lifter": Lifter.load}[model["kind"]]
     load(path, torch.device("cpu"))
 
 
