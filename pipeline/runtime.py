@@ -135,10 +135,14 @@ def open_onnx(model: bytes) -> Any:
 
 
 def _onnxruntime() -> ModuleType:
-    """The library, which is loaded when it is first needed, without its remarks on graphics cards."""
+    """The library, which is loaded when it is first needed, without its remarks on graphics cards.
+
+    From 1.32 on it tells its makers about its use, on Linux too, unless this variable is there when it is loaded.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     with _unheard():
         import onnxruntime  # noqa: PLC0415
-    onnxruntime.disable_telemetry_events()  # on Windows it would tell its makers about every session
+    onnxruntime.disable_telemetry_events()  # the way of earlier versions, on Windows
     onnxruntime.set_default_logger_severity(ERRORS)
     return onnxruntime
 

@@ -205,7 +205,7 @@ def test_a_signal_leaves_only_whole_files(posecli, clip, monkeypatch, stage, cod
 
 @pytest.mark.parametrize(("stage", "number"), [(b"find:", signal.SIGINT), (b"draw:", signal.SIGTERM)])
 def test_a_signal_from_another_process(tmp_path, stage, number):
-    clip = plain_clip(tmp_path / "in.mp4", frames=90, size=(640, 360))
+    clip = plain_clip(tmp_path / "in.mp4", frames=40, size=(640, 360))
     command = [sys.executable, "-m", "pipeline.cli", "video", str(clip), "--out", str(tmp_path / "out.mp4")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as other:
         assert other.stderr is not None

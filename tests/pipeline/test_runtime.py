@@ -185,6 +185,23 @@ def test_nothing_is_printed_and_nobody_called():
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
+    """ONNX Runtime's telemetry begins with a note in the folder for temporary files, even while it is loaded."""
+    code = """if True:
+        import os, sys
+        os.environ["TMPDIR"] = sys.argv[1]
+        os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+        from pipeline.runtime import _onnxruntime
+        assert _onnxruntime().get_available_providers()
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_library_says_while_it_is_loaded_is_not_heard():
     code = """if True:
         import os, sys

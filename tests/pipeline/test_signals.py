@@ -34,3 +34,21 @@ def test_what_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("other", [SystemExit(1), ValueError("stopped")])
+def test_the_exit_code_is_right_whatever_a_library_makes_of_it(other):
+    def library() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            raise other from None
+
+    with pytest.raises(SystemExit) as caught, tidy_end():
+        library()
+    assert caught.value.code == 143
+
+
+def test_other_errors_pass():
+    with pytest.raises(ValueError, match="as ever"), tidy_end():
+        raise ValueError("as ever")
