@@ -43,7 +43,7 @@ def kill_after_a_save(alive: Callable[[], bool], kill: Callable[[], None], *, re
 
 
 def in_fork(arguments: list[str]) -> None:
-    tqdm.set_lock(threading.RLock())  # its own is shared with this process, which would wait for ever for the killed one
+    tqdm.set_lock(threading.RLock())  # the bar's own is shared with the test, which would wait for ever for it
     sys.argv = ["posecli", *arguments]
     cli.main()
 
