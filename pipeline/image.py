@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.atomic import write_whole
 from pipeline.errors import InputError, OutputError
-from pipeline.limits import check_files, too_many_pixels
+from pipeline.limits import check_files, too_many_pixels, too_many_scans
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xae\x42\x60\x82"
@@ -30,6 +30,8 @@ def read_image(path: Path | str) -> np.ndarray:
     if size is None:
         raise _damaged(path)
     if excess := too_many_pixels(*size):  # before anything is decoded
+        raise InputError(f"{path}: {excess}")
+    if data.startswith(JPEG_START) and (excess := too_many_scans(data)):
         raise InputError(f"{path}: {excess}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

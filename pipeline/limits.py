@@ -8,6 +8,7 @@ Two environment variables raise the limits for files that are larger and can be 
 
 import math
 import os
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 from pipeline.errors import DataError, InputError
 
 PIXELS, BYTES = "POSECLI_MAX_MEGAPIXELS", "POSECLI_MAX_MEGABYTES"
+MAX_SCANS = 100  # of a JPEG; programs write some ten
+MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of JPEG, those that a segment follows, and the end
 DEFAULTS = {PIXELS: 100.0, BYTES: 512.0}
 
 
@@ -41,6 +44,21 @@ def too_many_pixels(width: int, height: int) -> str:
         return ""
     excess = f"{width} x {height} pixels exceed the limit of {limit(PIXELS):g} megapixels"
     return f"{excess}; make the picture smaller, or set {PIXELS}"
+
+
+def too_many_scans(jpeg: bytes) -> str:
+    """What is wrong with a JPEG of very many passes over its pixels, and the remedy; empty if there are not as many.
+
+    A pass may be of a few bytes and still take as long as any other.
+    """
+    scans, at = 0, 2
+    while (found := MARKER.search(jpeg, at)) and scans <= MAX_SCANS:
+        at = found.end()
+        if found[1] == b"\xd9":  # the end; what is behind it is no part of the picture
+            break
+        scans += found[1] == b"\xda"
+        at += int.from_bytes(jpeg[at : at + 2], "big")
+    return "" if scans <= MAX_SCANS else f"is a JPEG of more than {MAX_SCANS} scans; save it again, without so many"
 
 
 class Allowance:

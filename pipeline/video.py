@@ -31,6 +31,7 @@ from pipeline.upright import BT709, SCALING, Upright
 logger = logging.getLogger(__name__)
 
 MAX_THREADS = 8  # decoder and encoder hold some frames per thread: without a limit memory grows with the cores
+PIXELS_AT_ONCE = 150_000_000  # in the decoder's threads: four frames of 8K, or one of the largest that is allowed
 FALLBACK_RATE = Fraction(25)  # frames per second, for a raw stream that says nothing
 SHORT = Fraction(99, 100)  # a clip whose frames span less of its promised length was cut short
 
@@ -272,7 +273,8 @@ def _opened(path: Path) -> Iterator["_Clip"]:
     with container:
         stream = _picture_stream(container, path)
         stream.codec_context.options = size
-        stream.codec_context.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
+        at_once = PIXELS_AT_ONCE // max(stream.width * stream.height, 1)
+        stream.codec_context.thread_count = max(min(os.cpu_count() or 1, MAX_THREADS, at_once), 1)
         stream.codec_context.thread_type = "AUTO"
         yield _Clip(path, container, stream)
 

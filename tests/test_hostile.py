@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -211,6 +212,22 @@ def test_huge_pictures(tmp_path, monkeypatch, data, size):
     monkeypatch.setattr("cv2.imdecode", lambda *_: None)
     with pytest.raises(DataError, match="missing or not an image"):  # now it is tried
         read_photo(path)
+
+
+def test_a_jpeg_of_many_scans(tmp_path):
+    """Passes over 1,500,000 blocks in few bytes each, of which ten are usual."""
+    picture = np.full((6, 8, 3), 200, np.uint8)
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scans = data.split(b"\xff\xda")
+    assert 5 < len(scans) < 20
+    note = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"  # a comment that looks like the end
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:-2] + (note + b"\xff\xda" + scans[-1][:-2]) * 100 + b"\xff\xd9")
+    for read, kind in ((read_photo, DataError), (read_image, InputError)):
+        with pytest.raises(kind, match=r"a\.jpg: is a JPEG of more than 100 scans; save it again, without so many"):
+            read(path)
+    path.write_bytes(data + b"\xff\xda" * 1000)  # behind the end, as a telephone's film
+    assert read_photo(path).shape == read_image(path).shape == picture.shape
 
 
 def test_photos_of_other_kinds_are_not_tried(tmp_path, monkeypatch):

@@ -483,6 +483,17 @@ def test_absurd_sizes_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: {said}"
 
 
+@pytest.mark.parametrize(("size", "threads"), [((64, 48), 8), ((7680, 4320), 4), ((9984, 9984), 1)])
+def test_large_frames_are_decoded_by_few_threads(tmp_path, monkeypatch, size, threads):
+    """Each holds some frames, so that a small file of huge ones would fill the memory."""
+    width, height = size
+    start = f"YUV4MPEG2 W{width} H{height} F25:1 C420jpeg\nFRAME\n".encode()
+    path = _written(tmp_path, start + bytes(width * height * 3 // 2), "a.y4m")
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 16)
+    with module._opened(path) as clip:
+        assert clip.stream.codec_context.thread_count == threads
+
+
 def test_absurd_sizes_are_not_decoded(tmp_path: Path) -> None:
     """The header of a small file is made to claim 16000 x 8000 pixels, which the decoder must not even try."""
     data = make_clip(tmp_path / "in.mov", codec="qtrle", pix_fmt="rgb24").read_bytes()
