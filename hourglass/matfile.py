@@ -62,7 +62,7 @@ def _check(data: bytes, variable: str, allowance: Allowance) -> None:
 
 
 def _unpacked(data: bytes, allowance: Allowance) -> bytes:
-    """A compressed variable as it is, whole; zlib.error or ValueError if it is damaged, DataError if it is too large."""
+    """A compressed variable, unpacked; zlib.error or ValueError if it is damaged, DataError if it is too large."""
     unpacker, parts = zlib.decompressobj(), []
     while not unpacker.eof:
         parts.append(unpacker.decompress(data, PIECE))

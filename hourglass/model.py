@@ -16,6 +16,10 @@ from torch.nn import functional as F
 STRIDE = 4  # input pixels per heatmap pixel, in every configuration
 
 
+# Beyond these a config is damaged, or made to keep the program busy.
+MOST_BLOCKS, MOST_LEVELS, LARGEST_SIZE = 256, 10, 4096
+
+
 @dataclass(frozen=True)
 class HourglassConfig:
     """Shape of a stacked hourglass. The defaults with 8 stacks are the published layout."""
@@ -39,6 +43,8 @@ class HourglassConfig:
         sizes = (self.joints, self.stacks, self.stem_width, self.input_size, self.blocks)
         if len(self.widths) < 2 or min(*sizes, *self.widths, *self.stem_blocks) < 1:
             raise ValueError(f"every size must be at least 1, and at least two widths given: {self}")
+        if self.stacks * self.blocks > MOST_BLOCKS or len(self.widths) > MOST_LEVELS or max(sizes) > LARGEST_SIZE:
+            raise ValueError(f"sizes that no network has: {self}")
         if self.input_size % (STRIDE * 2 ** (len(self.widths) - 1)):
             raise ValueError(f"input size {self.input_size} cannot be halved {len(self.widths) - 1} times after /4")
 
@@ -49,7 +55,6 @@ class HourglassConfig:
     def with_stacks(self, stacks: int) -> "HourglassConfig":
         """The same network with another number of hourglasses."""
         return replace(self, stacks=stacks)
-
 
 
 class Bottleneck(nn.Module):

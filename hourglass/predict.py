@@ -82,7 +82,8 @@ def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleto
     if config.joints != len(skeleton):
         raise ValueError(f"{config.joints} joints, where {skeleton.name} has {len(skeleton)}")
     pixels = Pixels.from_meta(checkpoint.meta["pixels"])
-    return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton, pixels
+    with torch.device("meta"):
+        return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton, pixels
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Detector:
         checkpoint = load_checkpoint(path, KIND)
         try:
             model, codec, skeleton, pixels = _described(checkpoint)
-        except (TypeError, ValueError, KeyError, InputError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

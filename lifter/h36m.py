@@ -10,7 +10,6 @@ ACTIONS) and the number in its name (0 without one: every subject has two record
 which numbers). Nothing in the files is ever executed.
 """
 
-import importlib
 import logging
 import pickle
 import re
@@ -25,9 +24,11 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from lifter.cdf import read_cdf
 from lifter.h36m_cameras import CAMERAS, H36MCamera, project, published_cameras, to_camera
 from pipeline.errors import DataError, InputError
-from pipeline.limits import Allowance, check_archive, check_files, stored_array
+from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.limits import Allowance, check_archive, check_files
 from pipeline.pickles import check_pickle
 from pipeline.skeleton import COCO17, H36M16, H36M17, Skeleton
 
@@ -377,8 +378,8 @@ def _martinez_2d(path: Path) -> np.ndarray:
 
 def _opened(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        return open_hdf5(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable HDF5 file, or cut short ({error}); fetch it again") from error
 
 
@@ -407,18 +408,10 @@ def read_official(folder: Path, *, subjects: Iterable[str] = SUBJECTS) -> H36MSe
     for unknown subjects.
     """
     wanted = _known(subjects)
-    try:
-        cdflib = importlib.import_module("cdflib")
-    except ImportError as error:
-        raise DataError(f"{folder}: .cdf files need the package cdflib: pip install 'posecli[h36m]'") from error
     cameras = read_cameras(_with_cameras(folder), subjects=wanted)
 
     def read(path: Path) -> np.ndarray:
-        try:
-            values = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
-        except Exception as error:  # cdflib raises many kinds for a damaged or foreign file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path}: not a CDF file with a variable 'Pose' ({reason}); fetch it again") from error
+        values = read_cdf(path, "Pose")
         if values.ndim not in (2, 3) or values.shape[-1] != 3 * ALL_JOINTS or (values.ndim == 3 and len(values) != 1):
             raise DataError(f"{path}: Pose: expected shape (1, N, 96), got {values.shape}")
         return values.reshape(-1, 3 * ALL_JOINTS)

@@ -113,7 +113,7 @@ class Statistics:
         shapes |= {"out_mean": (len(OUTPUT_JOINTS), 3), "out_std": (len(OUTPUT_JOINTS), 3)}
         try:
             parts = {name: torch.tensor(meta[name], dtype=torch.float32) for name in shapes}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(f"normalisation statistics are missing or damaged ({error})") from error
         for name, shape in shapes.items():
             if parts[name].shape != shape:
@@ -144,5 +144,5 @@ class PixelSpace:
         try:
             (fx, fy), (cx, cy) = meta["focal"], meta["centre"]
             return cls((float(fx), float(fy)), (float(cx), float(cy)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(f"the camera of its pixels is missing or damaged ({error})") from error

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from lifter.baseline import Baseline, LifterConfig
@@ -40,8 +41,9 @@ def restore_lifter(checkpoint: Checkpoint, path: Path) -> nn.Module:
     if checkpoint.arch not in LIFTERS:
         raise CheckpointError(f"{path}: lifter {checkpoint.arch!r} is unknown; known: {', '.join(LIFTERS)}")
     try:
-        network, _ = build_lifter(checkpoint.arch, **checkpoint.config)
-    except TypeError as error:
+        with torch.device("meta"):
+            network, _ = build_lifter(checkpoint.arch, **checkpoint.config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path}: config does not fit {checkpoint.arch}: {error}; update posecli") from error
     load_state(network, checkpoint, path)
     return network.eval()

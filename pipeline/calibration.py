@@ -107,7 +107,7 @@ def read_calibration(path: Path) -> tuple[View, ...]:
             raise ValueError("it has no camera")
         if len({view.name for view in views}) < len(views):
             raise ValueError("two cameras have one name")
-    except (ValueError, KeyError, TypeError, ElementTree.ParseError, cv2.error) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, SyntaxError, cv2.error) as error:
         said = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a calibration, Pose2Sim's .toml or Qualisys' .qca.txt: {said}") from error
     return views

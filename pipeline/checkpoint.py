@@ -116,7 +116,11 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
 
 
 def load_state(module: torch.nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Put a checkpoint's tensors into a module, strictly; CheckpointError that names both sides on a mismatch."""
+    """Make a checkpoint's tensors those of a module, strictly; CheckpointError that names both sides on a mismatch.
+
+    The module may have been made on the device 'meta', so that a config of any size takes no memory before it is known
+    to fit the file.
+    """
     expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in checkpoint.tensors.items()}
     if expected != given:
@@ -125,4 +129,4 @@ def load_state(module: torch.nn.Module, checkpoint: Checkpoint, path: Path) -> N
             f"{path}: {checkpoint.arch} expects {name} of shape {expected.get(name, 'none')}, "
             f"the file has {given.get(name, 'none')}"
         )
-    module.load_state_dict(checkpoint.tensors)
+    module.load_state_dict(checkpoint.tensors, assign=True)

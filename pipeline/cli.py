@@ -179,7 +179,7 @@ def _run_batch(batch: "Batch", sources: list[Path], *, again: bool, ray: str | N
     from pipeline.ray_batch import on_ray
 
     worker = here if ray is None else on_ray(ray)
-    tally = process_batch(batch, sources, again=again, worker=worker, say=partial(print, flush=True))
+    tally = process_batch(batch, sources, again=again, worker=worker, say=partial(print, file=sys.stdout, flush=True))
     print(tally)
     if tally.failed:
         raise typer.Exit(1)

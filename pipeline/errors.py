@@ -10,7 +10,6 @@
 Everything else is a bug of ours and keeps its traceback.
 """
 
-
 LONGEST = 1000  # letters of a message; its middle is left out beyond
 
 

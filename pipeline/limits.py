@@ -3,7 +3,7 @@
 Two environment variables raise the limits for files that are larger and can be trusted:
 
     POSECLI_MAX_MEGAPIXELS  of a photo or of a frame of a video: 100, a million pixels each
-    POSECLI_MAX_MEGABYTES   of a file of poses, labels or motion capture, and of what it unpacks to: 512, 2^20 bytes each
+    POSECLI_MAX_MEGABYTES   of a file of poses, labels or motion capture, and what it unpacks to: 512, 2^20 bytes each
 """
 
 import math
@@ -11,9 +11,6 @@ import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-
-import h5py
-import numpy as np
 
 from pipeline.errors import DataError, InputError
 
@@ -57,7 +54,7 @@ class Allowance:
         """Account for so many bytes more; DataError that names the limit if they are too many."""
         self.taken += count
         if self.taken > limit(BYTES) * 2**20:
-            size = f"{math.ceil(self.taken / 2**20):,} MB, more than the limit of {limit(BYTES):g} MB"
+            size = f"{-(-self.taken // 2**20):,} MB, more than the limit of {limit(BYTES):g} MB"
             raise DataError(f"{self.path}: holds {size}; give a part of it, or set {BYTES}")
 
 
@@ -74,16 +71,3 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():  # a member is never read beyond the size that stands here
             allowance.take(entry.file_size)
-
-
-def stored_array(data: h5py.Dataset, allowance: Allowance) -> np.ndarray:
-    """What a data set of an HDF5 file holds, within the allowance.
-
-    Neither the shape nor the chunks, which are unpacked whole, need to have anything to do with the file's size. Raises
-    DataError for too much, and for data that lie in another file, which nobody has named.
-    """
-    if data.external or data.is_virtual or Path(data.file.filename) != allowance.path:
-        raise DataError(f"{allowance.path}: {data.name}: refers to another file; give a file that holds its own data")
-    shapes = (data.shape or (), data.chunks or ())
-    allowance.take(max(math.prod(shape) for shape in shapes) * data.dtype.itemsize)
-    return np.asarray(data[()])

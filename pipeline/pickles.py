@@ -33,8 +33,8 @@ class _Part:
 def check_pickle(file: IO[bytes]) -> None:
     """Walk through a pickle, from where `file` is to behind its end, without making anything of it.
 
-    Raises ValueError if it is nested deeply or holds itself, if it unfolds to very much, if it has keys that are large, or
-    if it is damaged.
+    Raises ValueError if it is nested deeply or holds itself, if it unfolds to very much, if it has keys that are large,
+    or if it is damaged.
     """
     stack: list[_Part | None] = []  # None is a mark
     memo: dict[object, _Part] = {}
@@ -51,8 +51,8 @@ def check_pickle(file: IO[bytes]) -> None:
                 stack.append(_top(stack))
             else:
                 taken = _taken(stack, operation)
-                made = _changed(taken, name) if taken else _Part()
-                stack += [made] * len(operation.stack_after)
+                for _ in operation.stack_after:  # one or none
+                    stack.append(_changed(taken, name) if taken else _Part())
         except (IndexError, KeyError) as error:
             raise ValueError("a damaged pickle") from error
 
@@ -88,7 +88,7 @@ def _changed(taken: list[_Part], name: str) -> _Part:
     if any(key.parts > MAX_KEY for key in keys):
         raise ValueError("a pickle with keys of many parts")
     whole = first if name in CHANGING else _Part()
-    if whole.held:  # so that nothing can grow behind the back of what holds it
+    if whole.held or any(part is whole for part in others):  # so that nothing grows behind the back of what holds it
         raise ValueError("a pickle of things that hold each other")
     for part in others if whole is first else taken:
         part.held = True

@@ -7,8 +7,10 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,17 +23,26 @@ from pipeline.run import Models, weights_files
 
 LOCAL = "local"  # instead of an address: a cluster on this machine, for this run
 OBJECTS = 80 << 20  # bytes that a local cluster may pass around in memory, Ray's least: only paths and figures are
+ANSWER_S = 5.0  # within which a cluster has to answer
 LOOK_S = 1.0  # how often Ctrl-C is heeded while all clips are still being worked on
 
 
 def on_ray(address: str) -> Worker:
     """A worker that makes clips on the cluster at an address: 'auto', 'local', or 'host:port'.
 
-    Raises InputError if the package is missing; the worker, when it starts, if the cluster cannot be reached.
+    Raises InputError if the package is missing or it is no address; the worker, when it starts, if no cluster answers.
     """
+    if address not in ("auto", LOCAL) and _place(address) is None:
+        raise InputError(f"--ray {address}: give auto, {LOCAL} or host:port")
     if importlib.util.find_spec("ray") is None:
         raise InputError("--ray needs the package ray: pip install 'posecli[ray]'")
     return partial(_spread, address)
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of 'host:port'; None if it is something else."""
+    host, _, port = address.rpartition(":")
+    return (host, int(port)) if host and "/" not in host and port.isascii() and port.isdecimal() else None
 
 
 def _spread(address: str, batch: Batch, sources: Sequence[Path]) -> Generator[Made, None, None]:
@@ -96,6 +107,8 @@ def _cluster(address: str) -> Iterator[Any]:
 
     before = signal.getsignal(signal.SIGTERM)
     try:
+        if (place := _place(address)) is not None:
+            socket.create_connection(place, timeout=ANSWER_S).close()  # Ray itself would try for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **mine)
     except Exception as error:  # Ray raises many kinds
         raise InputError(
@@ -106,7 +119,8 @@ def _cluster(address: str) -> Iterator[Any]:
         if signal.getsignal(signal.SIGTERM) is not before:
             signal.signal(signal.SIGTERM, before)  # Ray has put its own there
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray's notices, as of a worker's death, are no results
+            yield ray
     finally:
         ray.shutdown()
 

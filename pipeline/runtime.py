@@ -66,9 +66,10 @@ class InParts:
         outputs: list[Tensor] = []
         start = 0
         while start < len(inputs):
-            output = self._attempt(inputs[start : start + self.at_once])
+            some = inputs[start : start + self.at_once]
+            output = self._attempt(some)
             if output is None:
-                self._take_less()
+                self._take_less(than=len(some))
                 continue
             outputs.append(output)
             start += len(output)
@@ -81,10 +82,10 @@ class InParts:
         except torch.OutOfMemoryError:
             return None
 
-    def _take_less(self) -> None:
-        if self.at_once == 1:
+    def _take_less(self, *, than: int) -> None:
+        if than == 1:
             raise DeviceError("the device's memory is full; close other programs that use it, or try --device cpu")
-        self.at_once //= 2
+        self.at_once = than // 2
         torch.cuda.empty_cache()  # nothing without a GPU
 
 
@@ -134,10 +135,14 @@ def open_onnx(model: bytes) -> Any:
 
 
 def _onnxruntime() -> ModuleType:
-    """The library, which is loaded when it is first needed, without its remarks on graphics cards."""
+    """The library, which is loaded when it is first needed, without its remarks on graphics cards.
+
+    From 1.32 on it tells its makers about its use, on Linux too, unless this variable is there when it is loaded.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     with _unheard():
         import onnxruntime  # noqa: PLC0415
-    onnxruntime.disable_telemetry_events()  # on Windows it would tell its makers about every session
+    onnxruntime.disable_telemetry_events()  # the way of earlier versions, on Windows
     onnxruntime.set_default_logger_severity(ERRORS)
     return onnxruntime
 

@@ -18,16 +18,22 @@ def tidy_end() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in ENDINGS if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     theirs = [number for number in numbers if before[number] is signal.SIG_DFL]
+    came: list[int] = []
 
     def end(number: int, _frame: object) -> None:
         for each in theirs:
             signal.signal(each, signal.SIG_IGN)
+        came.append(number)
         raise SystemExit(128 + number)
 
     for number in theirs:
         signal.signal(number, end)
     try:
         yield
+    except BaseException as error:
+        if came:  # whatever a library, such as Ray, has made of it
+            raise SystemExit(128 + came[0]) from error
+        raise
     finally:
         for number in theirs:
             signal.signal(number, before[number])

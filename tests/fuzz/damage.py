@@ -355,7 +355,7 @@ def of_archive(data: bytes, random: Random) -> bytes:
     members = _members(data)
     row = random.randrange(len(members))
     name, inside = members[row]
-    what = random.choice(("change", "change", "change", "header", "header", "empty", "zeros", "rename", "double", "out"))
+    what = random.choice(("change", "change", "header", "header", "empty", "zeros", "rename", "double", "out"))
     if what == "out":
         del members[row]
     elif what == "double":
@@ -380,8 +380,8 @@ def _claiming(data: bytes, random: Random) -> bytes:
     return data[:field] + struct.pack("<I", random.choice((0, 1, 10**9, 2**32 - 2, 2**32 - 1))) + data[field + 4 :]
 
 
-ODD_SHAPES = ("()", "(0,)", "(-1, 17, 3)", "(3, 17, 3)", "(99999999999,)", "(2000000, 17, 3)", "(2**70,)", "(1,)*40", "x")
-ODD_TYPES = ("|O", "<f8", "<f2", ">f4", "<c16", "<U1000000", "|V9", "<M8[s]", "|S99999999", "<i4", "[('a', '|O')]", "|b1")
+ODD_SHAPES = ("()", "(0,)", "(-1, 17, 3)", "(3, 17, 3)", "(99999999999,)", "(2000000, 17, 3)", "(2**70,)", "x")
+ODD_TYPES = ("|O", "<f8", "<f2", ">f4", "<c16", "<U1000000", "|V9", "<M8[s]", "|S99999999", "<i4", "[('a', '|O')]")
 
 
 def of_npy(data: bytes, random: Random) -> bytes:
@@ -404,7 +404,7 @@ def of_npy(data: bytes, random: Random) -> bytes:
 def of_hdf5(data: bytes, random: Random) -> bytes:
     """Something in an HDF5 file removed or put in its place: a link, another shape or type, a claim of terabytes."""
     content = io.BytesIO(data)
-    with h5py.File(content, "r+") as file:
+    with h5py.File(content, "r+") as file, np.errstate(all="ignore"):
         names: list[str] = []
         file.visit(names.append)
         holders = [file, *(file[name] for name in names)]
@@ -508,7 +508,7 @@ FORMATS: dict[str, tuple[Way, ...]] = {
     ".png": (_of_parts(_png, _of_png),),
     ".jpg": (_of_parts(_jpeg, _of_jpeg),),
     ".json": (of_json,),
-    **dict.fromkeys((".bvh", ".asf", ".amc", ".xml"), (of_words,)),
+    **dict.fromkeys((".bvh", ".asf", ".amc", ".xml", ".toml"), (of_words,)),
     **dict.fromkeys((".npz", ".pt"), (of_archive,)),
     ".h5": (of_hdf5,),
     ".mat": (of_matlab,),

@@ -1,6 +1,8 @@
 """The kinds of files that the program reads: for each, sound files made from nothing, and the reader's whole way."""
 
 import json
+import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,7 +37,7 @@ class Kind:
 def _video_files(folder: Path) -> Sequence[Path]:
     from tests.pipeline.clips import make_clip
 
-    still = [picture for picture in _pictures(8)]
+    still = _pictures(8)
     return [
         make_clip(folder / "a.mp4", images=still, sound="aac", turn=90),
         make_clip(folder / "b.mov", images=still, faststart=True, pixel_aspect=Fraction(4, 3), sound="aac"),
@@ -84,8 +86,8 @@ def _photo_files(folder: Path) -> Sequence[Path]:
     }
     for name, options in rows.items():
         cv2.imwrite(str(folder / name), noise, options)
-    exif = b"Exif\0\0II*\0" + bytes.fromhex("08000000 0100 6987 0400 01000000 1a000000 00000000 0100 05a4 0300 01000000")
-    exif += bytes.fromhex("1c000000 00000000")
+    exif = b"Exif\0\0II*\0" + bytes.fromhex("08000000 0100 6987 0400 01000000 1a000000 00000000")
+    exif += bytes.fromhex("0100 05a4 0300 01000000 1c000000 00000000")
     jpeg = (folder / "a.jpg").read_bytes()
     (folder / "h.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
     cv2.imwrite(str(folder / "i.png"), noise.astype(np.uint16) * 257)
@@ -320,7 +322,9 @@ def _label_files(folder: Path) -> Sequence[Path]:
         folder / "lsp" / "joints.mat",
         folder / "lspet" / "joints.mat",
         write_json(folder / "mpii" / "a.json", [mpii_entry(name) for name in ("a.jpg", "b.jpg", "a.jpg")]),
-        write_json(folder / "coco" / "a.json", coco_content([coco_person(1), coco_person(2)], {1: "a.jpg", 2: "b.jpg"})),
+        write_json(
+            folder / "coco" / "a.json", coco_content([coco_person(1), coco_person(2)], {1: "a.jpg", 2: "b.jpg"})
+        ),
         write_mpii_h5(folder / "mpii" / "b.h5", ["a.jpg", "b.jpg"]),
         write_mpii_mat(folder / "mpii" / "c.mat", images),
         write_mpii_mat(folder / "mpii" / "d.mat", images, do_compression=True),
@@ -338,7 +342,7 @@ def _read_labels(_folder: Path, path: Path) -> None:
 
 
 @cache
-def _tiny_detector_config() -> object:
+def _tiny_detector_config():  # type: ignore[no-untyped-def]
     from hourglass.model import HourglassConfig
 
     return HourglassConfig(stacks=1, widths=(8, 8), stem_width=4, block="plain", input_size=32)
@@ -353,7 +357,7 @@ def _weights_files(folder: Path) -> Sequence[Path]:
     from pipeline.skeleton import LSP14
 
     torch.manual_seed(0)
-    config = replace(_tiny_detector_config(), joints=14)  # type: ignore[type-var]
+    config = replace(_tiny_detector_config(), joints=14)
     save_detector(
         folder / "hourglass.safetensors",
         StackedHourglass(config),
@@ -448,7 +452,7 @@ def _detector_state():  # type: ignore[no-untyped-def]
     from hourglass.recipe import TrainConfig
     from hourglass.train import new_state
 
-    config = TrainConfig(data=("lsp:nowhere",), out=Path("none.safetensors"), model=_tiny_detector_config(), batch=4)  # type: ignore[arg-type]
+    config = TrainConfig(data=("lsp:nowhere",), out=Path("none.safetensors"), model=_tiny_detector_config(), batch=4)
     return new_state(config, torch.device("cpu"))
 
 
@@ -493,6 +497,40 @@ def _read_note(_folder: Path, path: Path) -> None:
     (read_truth if path.stem == "a_gt" else read_rig)(path)
 
 
+def _calibration_files(folder: Path) -> Sequence[Path]:
+    from tests.pipeline.rig import ring, write_qualisys, write_toml
+
+    return [write_toml(folder / "a.toml", ring()), write_qualisys(folder / "b.xml", ring())]
+
+
+def _read_calibration(_folder: Path, path: Path) -> None:
+    from pipeline.calibration import read_calibration
+
+    read_calibration(path)
+
+
+def _misbehave(folder: Path, path: Path) -> None:
+    """Does what the text in the file says, to see that the pool sees it."""
+    match path.read_text():
+        case "refused" | "lines" as word:
+            raise CheckpointError("a clear line" if word == "refused" else "two\nlines")
+        case "error":
+            raise RuntimeError("of ours")
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "memory":
+            np.ones(10_000_000)
+        case "escape":
+            (folder.parent.parent / "escaped").write_text("")
+        case "child":
+            os.system("true")
+        case "beside":
+            (folder / "new").write_text("")
+        case "hang":
+            while True:
+                pass
+
+
 KINDS: dict[str, Kind] = {
     "video": Kind(_video_files, _read_video),
     "image": Kind(_photo_files, _read_image),
@@ -509,5 +547,7 @@ KINDS: dict[str, Kind] = {
     "weights": Kind(_weights_files, _read_weights),
     "foreign": Kind(_foreign_files, _read_foreign),
     "resume": Kind(_resume_files, _read_resume),
+    "calibration": Kind(_calibration_files, _read_calibration),
     "notes": Kind(_note_files, _read_note),
 }
+MISBEHAVING = {"test": Kind(lambda _: (), _misbehave)}

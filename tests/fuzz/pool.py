@@ -4,12 +4,13 @@ An input ends in one of these: accepted; refused (a PoseError); or a finding:
 
     error   another exception, which a user would see as a traceback
     crash   the process died, as of a segmentation fault
-    hang    it took longer than MAX_S
-    memory  it took more than MAX_MB on top of what the process had
+    hang    it took longer than `Limits` allow, of the processor, or stood still for PATIENCE times as long
+    memory  it took more than they allow on top of what the process had
     escape  it started a program, opened a connection, or wrote elsewhere than in its folder
 """
 
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import resource
@@ -18,17 +19,16 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoseError
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import KINDS, MISBEHAVING
 
-MAX_S = 10.0
-MAX_MB = 1000.0
+PATIENCE = 6
 ADDRESSES = 4 << 30  # bytes that a reader may reserve on top, so that a claim of terabytes does not pass unnoticed
 
 FINDINGS = ("error", "crash", "hang", "memory", "escape")
@@ -50,7 +50,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input: 'accepted', 'refused' or one of FINDINGS, and what was said; seconds and MB it took."""
+    """What became of an input: 'accepted', 'refused' or one of FINDINGS, and what was said; processor seconds, MB."""
 
     verdict: str
     said: str
@@ -58,9 +58,19 @@ class Outcome:
     memory_mb: float
 
 
-def read_all(inputs: Iterable[Input], sound: Path, *, workers: int = 2) -> Iterator[tuple[Input, Outcome]]:
+@dataclass(frozen=True)
+class Limits:
+    """What an input may take."""
+
+    seconds: float = 10.0
+    memory_mb: float = 1000.0
+
+
+def read_all(
+    inputs: Iterable[Input], sound: Path, *, workers: int = 2, limits: Limits = Limits()
+) -> Iterator[tuple[Input, Outcome]]:
     """Read inputs, in folders that are copies of sound/KIND, and give what becomes of them as it does."""
-    waiting, pool = iter(inputs), [_Worker(sound, number) for number in range(workers)]
+    waiting, pool = iter(inputs), [_Worker(sound, number, limits) for number in range(workers)]
     try:
         for worker in pool:
             worker.give(next(waiting, None))
@@ -79,8 +89,8 @@ def read_all(inputs: Iterable[Input], sound: Path, *, workers: int = 2) -> Itera
 class _Worker:
     """A process that reads one input at a time, and is started anew when it does not survive one."""
 
-    def __init__(self, sound: Path, number: int) -> None:
-        self.sound, self.folder = sound, sound / f"worker{number}"
+    def __init__(self, sound: Path, number: int, limits: Limits) -> None:
+        self.sound, self.folder, self.limits = sound, sound / f"worker{number}", limits
         self.line: Connection
         self.process: SpawnProcess | None = None
         self.busy: Input | None = None
@@ -97,14 +107,15 @@ class _Worker:
             self._start()
         self.line.send(one)
         self.began = time.monotonic()
-        self.until = self.began + MAX_S
+        self.until = self.began + PATIENCE * self.limits.seconds
 
     def take(self) -> tuple[Input, Outcome]:
-        assert self.busy is not None and self.process is not None
+        assert self.busy is not None
+        assert self.process is not None
         try:
             outcome = self.line.recv() if self.line.poll() else None
             if outcome is None:
-                outcome = Outcome("hang", self._stack(), MAX_S, 0)
+                outcome = Outcome("hang", self._stack(), time.monotonic() - self.began, 0)
         except EOFError:
             self.process.join()
             said = f"exit code {self.process.exitcode}\n{self._stack()}"
@@ -125,21 +136,21 @@ class _Worker:
         self.folder.mkdir()
         context = multiprocessing.get_context("spawn")
         self.line, end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(end, self.sound, self.folder), daemon=True)
+        self.process = context.Process(target=_serve, args=(end, self.sound, self.folder, self.limits), daemon=True)
         self.process.start()
         end.close()
         self.line.recv()  # it has imported what it needs
 
     def _stack(self) -> str:
         """Where it was: what a fatal error left, or, asked for now, the stack of a process that hangs."""
-        return (self.folder / "stderr").read_text("utf-8", "replace")[-3000:]
+        return (self.folder / "stderr").read_text("utf-8", "replace").partition("Extension modules")[0][-3000:]
 
 
 # In the process
 
 
-def _serve(line: Connection, sound: Path, folder: Path) -> None:
-    log = (folder / "stderr").open("w")
+def _serve(line: Connection, sound: Path, folder: Path, limits: Limits) -> None:
+    log = (folder / "stderr").open("a")  # so that it may be emptied
     os.dup2(log.fileno(), 2)
     faulthandler.enable(log)
     _import_all()
@@ -150,8 +161,8 @@ def _serve(line: Connection, sound: Path, folder: Path) -> None:
     line.send(None)
     while True:
         one = line.recv()
-        faulthandler.dump_traceback_later(0.8 * MAX_S, file=log)
-        outcome = _outcome(one, sound, folder, watch=watch)
+        faulthandler.dump_traceback_later(0.8 * PATIENCE * limits.seconds, file=log)
+        outcome = _judged(_outcome(one, sound, folder, watch=watch), limits)
         faulthandler.cancel_dump_traceback_later()
         os.ftruncate(log.fileno(), 0)
         line.send(outcome)
@@ -161,15 +172,9 @@ def _import_all() -> None:
     """So that no input is held to account for an import."""
     import torch
 
-    import hourglass.data
-    import hourglass.importing
-    import hourglass.train
-    import lifter.prepare
-    import lifter.protocol
-    import lifter.train
-    import pipeline.eval_clips
-    import pipeline.export  # noqa: F401
-
+    ours = ("hourglass.data", "hourglass.importing", "hourglass.train", "lifter.prepare", "lifter.train")
+    for name in (*ours, "pipeline.calibration", "pipeline.eval_clips", "pipeline.export", "cdflib"):
+        importlib.import_module(name)
     torch.set_num_threads(1)
 
 
@@ -187,7 +192,8 @@ class _Watch:
         forbidden = event in FORBIDDEN
         if event == "open":
             path, _, flags = details
-            forbidden = bool(flags & WRITING) and not str(path).startswith(self.home) and isinstance(path, str | bytes)
+            named = isinstance(path, str | bytes)
+            forbidden = named and bool(flags & WRITING) and not str(path).startswith(self.home)
         if forbidden:
             self.seen.append(f"{event} {details}"[:300])
 
@@ -204,27 +210,35 @@ def _outcome(one: Input, sound: Path, folder: Path, *, watch: _Watch) -> Outcome
     path.write_bytes(one.data)
     _reset_peak()
     resident = _status_mb("VmRSS")
-    began = time.monotonic()
+    began = time.process_time()
     watch.seen, watch.on = [], True
     verdict, said = _read(one.kind, home, path)
     watch.on = False
-    seconds, memory = time.monotonic() - began, _status_mb("VmHWM") - resident
+    seconds, memory = time.process_time() - began, _status_mb("VmHWM") - resident
     shutil.copyfile(sound / one.kind / one.name, path)
     written = [path.name for path in set(home.iterdir()) - before if not path.name.startswith(("out.", "openpose"))]
     if written or watch.seen:
         verdict, said = "escape", " ".join([*watch.seen, *written])
-    elif memory > MAX_MB and verdict != "error":
-        verdict, said = "memory", f"{memory:.0f} MB; {said}"
-    elif seconds > MAX_S:
-        verdict = "hang"
     return Outcome(verdict, said, seconds, memory)
+
+
+def _judged(outcome: Outcome, limits: Limits) -> Outcome:
+    """The outcome, if nothing worse, as one of too much memory or time."""
+    if outcome.verdict in FINDINGS:
+        return outcome
+    if outcome.memory_mb > limits.memory_mb:
+        return replace(outcome, verdict="memory", said=f"{outcome.memory_mb:.0f} MB; {outcome.said}")
+    if outcome.seconds > limits.seconds:
+        return replace(outcome, verdict="hang", said=f"{outcome.seconds:.0f} s; {outcome.said}")
+    return outcome
 
 
 def _read(kind: str, home: Path, path: Path) -> tuple[str, str]:
     try:
-        KINDS[kind].read(home, path)
+        (KINDS | MISBEHAVING)[kind].read(home, path)
     except PoseError as error:
-        return "refused", str(error)
+        line = str(error)
+        return ("refused" if line.isprintable() and len(line) < 2000 else "error"), line
     except Exception:
         return "error", traceback.format_exc()
     return "accepted", ""

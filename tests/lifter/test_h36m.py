@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lifter import h36m
+from lifter import cdf, h36m
 from lifter.h36m import (
     ACTIONS,
     HOURGLASS_TO_H36M16,
@@ -500,7 +500,9 @@ def test_without_cdflib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     def missing(name: str) -> object:
         raise ImportError(name)
 
-    monkeypatch.setattr(h36m.importlib, "import_module", missing)
+    write_official(tmp_path, actions=("Walking",))
+    write_cameras(tmp_path / "cameras.h5")
+    monkeypatch.setattr(cdf.importlib, "import_module", missing)
     with pytest.raises(DataError, match=r"\.cdf files need the package cdflib: pip install 'posecli\[h36m\]'"):
         read_official(tmp_path, subjects=("S1",))
 

@@ -472,7 +472,8 @@ def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / "poses.json"
     path.touch()
     os.truncate(path, 2**29 + 1)  # a hole: takes no space
-    refused(path, "coco", "holds 513 MB, more than the limit of 512 MB; give a part of it, or set POSECLI_MAX_MEGABYTES")
+    limit = "more than the limit of 512 MB; give a part of it, or set POSECLI_MAX_MEGABYTES"
+    refused(path, "coco", f"holds 513 MB, {limit}")
 
 
 def test_a_huge_folder_is_not_read(tmp_path, monkeypatch):
