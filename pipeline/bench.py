@@ -368,7 +368,7 @@ def _side_by_side(rows: Sequence[dict[str, Any]], *, rounds: int) -> str:
 
 LEGEND = """
 frames/s  of `posecli video` after its start, with all that overlaps; median and range of {rounds} rounds
-CPU ms    a frame, of all threads
+CPU ms    a frame, of all threads; of a stage with what decoder and encoder do meanwhile in threads of their own
 ratio     how many times as fast as the first, of rounds next to each other; find: of turns of {turn} frames"""
 
 
