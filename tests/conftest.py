@@ -1,5 +1,6 @@
 """What all tests share: the program, run in this process."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from pipeline import cli
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests load ONNX Runtime themselves, which calls its makers otherwise
 
 
 class Outcome(NamedTuple):
