@@ -18,7 +18,8 @@ from hourglass.matfile import read_matlab
 from hourglass.photos import PhotoSet
 from pipeline.crop import BOX_MARGIN
 from pipeline.errors import DataError
-from pipeline.limits import Allowance, check_files, stored_array
+from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.limits import Allowance, check_files
 from pipeline.skeleton import COCO17, LSP14, MPII16
 
 HEAD_BIAS = 0.6  # PCKh's head size over the diagonal of MPII's head rectangle (Andriluka et al. 2014)
@@ -270,7 +271,7 @@ def _mpii_arrays(files: list[Path]) -> Read:
 def _h5_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays named in H5_SHAPES, and the names of the photos."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             allowance = Allowance(path)
             arrays = {key: _h5_array(file[key], allowance) for key in ("imgname", *H5_SHAPES) if key in file}
     except DataError:

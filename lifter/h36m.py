@@ -27,7 +27,8 @@ import numpy as np
 from lifter.cdf import read_cdf
 from lifter.h36m_cameras import CAMERAS, H36MCamera, project, published_cameras, to_camera
 from pipeline.errors import DataError, InputError
-from pipeline.limits import Allowance, check_archive, check_files, stored_array
+from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.limits import Allowance, check_archive, check_files
 from pipeline.pickles import check_pickle
 from pipeline.skeleton import COCO17, H36M16, H36M17, Skeleton
 
@@ -377,8 +378,8 @@ def _martinez_2d(path: Path) -> np.ndarray:
 
 def _opened(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        return open_hdf5(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable HDF5 file, or cut short ({error}); fetch it again") from error
 
 

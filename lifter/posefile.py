@@ -18,7 +18,8 @@ import numpy as np
 
 from pipeline.atomic import cannot_write, replacing
 from pipeline.errors import DataError
-from pipeline.limits import Allowance, stored_array
+from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.limits import Allowance
 from pipeline.skeleton import H36M17
 
 FORMAT, FORMAT_VERSION = "posecli poses", 1
@@ -98,7 +99,7 @@ def read_poses(path: Path) -> list[Sequence]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             group = _open_sequences(path, file)
             allowance = Allowance(path)
             found = [_read_sequence(path, group, name, allowance=allowance) for name in group]

@@ -51,6 +51,7 @@ Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
 DEFAULT_HOURGLASS = "hourglass-m"
+QUICK_HOURGLASS = "hourglass-s"
 DEFAULT_FINDER = "finder"
 DEFAULT_LIFTER = "baseline"
 
@@ -105,7 +106,13 @@ def video(
     out: Annotated[
         Path | None, typer.Option(help="the file to write, of one source; live, it may be left out with --show")
     ] = None,
-    hourglass: HourglassName = DEFAULT_HOURGLASS,
+    hourglass: Annotated[
+        str | None,
+        typer.Option(
+            help="a shipped detector by name, or the path of a weights file; "
+            f"none: {DEFAULT_HOURGLASS}, or live without a GPU {QUICK_HOURGLASS}"
+        ),
+    ] = None,
     finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
@@ -146,7 +153,7 @@ def video(
 
         _check_runtime(runtime)
         endings = tuple(dict.fromkeys(pose_ending(str(word)) for word in export or ()))
-        batch = Batch(out_dir, hourglass, lifter, device, runtime, wishes, endings, finder)
+        batch = Batch(out_dir, hourglass or DEFAULT_HOURGLASS, lifter, device, runtime, wishes, endings, finder)
         _run_batch(batch, [Path(source) for source in sources], again=again, ray=ray)
         return
     exports = tuple(export or ())
@@ -156,13 +163,21 @@ def video(
         _check_live(out, show=show, salvage=salvage)
         _check_runtime(runtime)
         job = LiveJob(sources[0], out, show=show, exports=exports, wishes=wishes)
-        print(process_live(job, lambda: _models(hourglass, finder, lifter, device, runtime)))
+        print(process_live(job, lambda: _models(hourglass or _live_hourglass(device), finder, lifter, device, runtime)))
         return
     if out is None:
         raise typer.BadParameter("give the video to write, such as out.mp4, or --out-dir, a folder", param_hint="--out")
     clip = Path(sources[0])
     check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(clip, out, _models(hourglass, finder, lifter, device, runtime), exports=exports, wishes=wishes))
+    models = _models(hourglass or DEFAULT_HOURGLASS, finder, lifter, device, runtime)
+    print(process_video(clip, out, models, exports=exports, wishes=wishes))
+
+
+def _live_hourglass(device: str) -> str:
+    """The shipped detector that keeps up with a camera on a device."""
+    from pipeline.device import open_device
+
+    return QUICK_HOURGLASS if open_device(device).type == "cpu" else DEFAULT_HOURGLASS
 
 
 def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:

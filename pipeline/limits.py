@@ -12,9 +12,6 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-import numpy as np
-
 from pipeline.errors import DataError, InputError
 
 PIXELS, BYTES = "POSECLI_MAX_MEGAPIXELS", "POSECLI_MAX_MEGABYTES"
@@ -74,16 +71,3 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():  # a member is never read beyond the size that stands here
             allowance.take(entry.file_size)
-
-
-def stored_array(data: h5py.Dataset, allowance: Allowance) -> np.ndarray:
-    """What a data set of an HDF5 file holds, within the allowance.
-
-    Neither the shape nor the chunks, which are unpacked whole, need to have anything to do with the file's size. Raises
-    DataError for too much, and for data that lie in another file, which nobody has named.
-    """
-    if data.external or data.is_virtual or Path(data.file.filename) != allowance.path:
-        raise DataError(f"{allowance.path}: {data.name}: refers to another file; give a file that holds its own data")
-    shapes = (data.shape or (), data.chunks or ())
-    allowance.take(max(math.prod(shape) for shape in shapes) * data.dtype.itemsize)
-    return np.asarray(data[()])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -172,7 +173,7 @@ class Watched:
         return LiveSummary(len(self.times), self.dropped, self.with_person, seconds, tuple(written))
 
 
-def watch(job: LiveJob, latest: Latest, models: Models, *, size: tuple[int, int], asked: Event) -> Watched:
+def watch(job: LiveJob, latest: Latest[Any], models: Models, *, size: tuple[int, int], asked: Event) -> Watched:
     """Show and record pictures of a (width, height) until no more come or the user has asked for the end.
 
     An error that comes up while there is a recording is raised when that is saved. InputError if it ends before the
@@ -205,7 +206,7 @@ def watch(job: LiveJob, latest: Latest, models: Models, *, size: tuple[int, int]
     return watched
 
 
-def _newest(latest: Latest, watched: Watched, *, window: Window | None, asked: Event) -> Iterator[Frame]:
+def _newest(latest: Latest[Any], watched: Watched, *, window: Window | None, asked: Event) -> Iterator[Frame]:
     """The newest frames, counted and timed from the first of them, until there are no more or the user wants none."""
     first = last = None
     heard = time.perf_counter()

@@ -18,7 +18,8 @@ import numpy as np
 
 from pipeline.atomic import write_whole
 from pipeline.errors import DataError, InputError
-from pipeline.limits import Allowance, stored_array
+from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.limits import Allowance
 from pipeline.people import ClipPoses, Person
 from pipeline.skeleton import H36M17, get_skeleton
 
@@ -74,7 +75,7 @@ def read(path: Path) -> ClipPoses:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             _check_header(path, file)
             return _clip(file, Allowance(path))
     except DataError:

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -45,8 +45,16 @@ def models(tmp_path_factory) -> Models:
 
 
 @pytest.fixture
-def use_tiny(models, monkeypatch) -> None:
-    monkeypatch.setattr(Models, "load", lambda **_: models)
+def use_tiny(models, monkeypatch) -> list[str]:
+    """The detectors that were asked for, in whose place there are tiny models."""
+    asked = []
+
+    def load(*, hourglass: str, **_: object) -> Models:
+        asked.append(hourglass)
+        return models
+
+    monkeypatch.setattr(Models, "load", load)
+    return asked
 
 
 @pytest.fixture
@@ -86,13 +94,13 @@ def frame_part(picture: np.ndarray) -> np.ndarray:
 # A stream as it comes
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog):
+def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog, use_tiny):
     everyone(monkeypatch)
     out = tmp_path / "out.mp4"
     with sender(frames=75, size=SIZE) as address:
-        result = posecli("video", address, "--out", out, "--people", 2)
+        result = posecli("video", address, "--out", out, "--people", 2, "--device", "cpu")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-s"]  # the one that is quick enough
     shown, dropped, seen, rate, written = SUMMARY.fullmatch(result.out).groups()
     assert written == str(out)
     recorded = contents(out)
@@ -175,14 +183,14 @@ def test_every_option_of_drawing_is_heard(models, monkeypatch):
     assert 0.3 * depth < small[0].xyz[0, 1] < 0.7 * depth
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch):
+def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch, use_tiny):
     everyone(monkeypatch)
     out, poses = tmp_path / "out.mp4", tmp_path / "poses.h5"
     with sender(frames=60, size=SIZE) as address:
         words = ("--out", out, "--export", poses, "--export", tmp_path / "walk.html", "--people", 2, "--fov", 60)
-        result = posecli("video", address, *words)
+        result = posecli("video", address, *words, "--hourglass", "hourglass-m")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-m"]
     assert result.out.endswith(f" -> {out}, {poses}, {tmp_path / 'walk.html'}\n")
     stored = posestore.read(poses)
     times = [float(time) for time in contents(out, times_only=True).times]
@@ -217,7 +225,7 @@ def test_a_source_that_hangs_without_an_end_is_noticed(tmp_path, models, monkeyp
         yield numbered(1, SIZE)
         pause.wait(60)
 
-    with Latest(pictures()) as latest:
+    with Latest(pictures(), lambda image: image) as latest:
         watched = watch(LiveJob("3", tmp_path / "out.mp4"), latest, models, size=SIZE, asked=Event())
         pause.set()
     assert len(watched.times) == 1
@@ -270,6 +278,13 @@ cli.main()
     finally:
         process.kill()
         process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "waited for 30 seconds"
+        time.sleep(0.1)
 
 
 def wait_for_frames(process: subprocess.Popen[str], *, count: int = 5) -> None:
@@ -398,7 +413,10 @@ def screen(tmp_path) -> Iterator[tuple[str, Path]]:
     try:
         with os.fdopen(reader) as told:
             name = f":{told.readline().strip()}"
-        manager = subprocess.Popen(["openbox"], env={**os.environ, "DISPLAY": name}, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "DISPLAY": name}
+        manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL)
+        managed = ["xdotool", "get_num_desktops"]  # an error as long as there is no manager
+        wait_until(lambda: subprocess.run(managed, env=environment, capture_output=True, check=False).returncode == 0)
         yield name, tmp_path / "Xvfb_screen0"
     finally:
         for process in (manager, server):
@@ -425,6 +443,7 @@ def test_a_real_window_until_a_key_is_pressed_or_it_is_closed(screen, tmp_path, 
         running(tmp_path, address, "--show", "--out", out, DISPLAY=display) as process,
     ):
         wait_for_frames(process)
+        wait_until(lambda: bool(screenshot(pixels).any()))
         shown = screenshot(pixels).astype(int)
         press = ["xdotool", "search", "--name", "^posecli - tcp", "windowactivate", "--sync", "key", keys]
         subprocess.run(press, env={**os.environ, "DISPLAY": display}, check=True, stdout=subprocess.DEVNULL)
