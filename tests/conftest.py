@@ -1,6 +1,7 @@
 """What all tests share: the program, run in this process."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from pipeline import cli
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests load ONNX Runtime themselves, which calls its makers otherwise
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the suite runs in the background, which ignores it
 
 
 class Outcome(NamedTuple):
