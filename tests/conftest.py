@@ -11,7 +11,7 @@ import pytest
 from pipeline import cli
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests load ONNX Runtime themselves, which calls its makers otherwise
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the suite runs in the background, which ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background ignores it
 
 
 class Outcome(NamedTuple):
