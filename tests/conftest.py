@@ -11,7 +11,10 @@ import pytest
 from pipeline import cli
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests load ONNX Runtime themselves, which calls its makers otherwise
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background ignores it
+# A suite that runs in the background ignores these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Outcome(NamedTuple):
