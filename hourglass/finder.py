@@ -23,11 +23,12 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, overlaps
 from pipeline.errors import CheckpointError
-from pipeline.runtime import Network, choose_runtime, compile_network
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.sighting import Found
 
 KIND = "finder"
 ARCH = "stacked-hourglass"
+AT_ONCE = 16  # canvases at most
 MOST_PEAKS = 200  # of one frame, before those of the same person are thinned out
 IGNORED_REACH = (0.35, 3.0)  # around someone who is neither to be found nor not: part of the side, classes
 
@@ -110,8 +111,7 @@ class FinderCodec:
         A peak is moved by a parabola through the logarithm along each axis, exact for a Gaussian, and its score is the
         height there.
         """
-        highest = F.max_pool3d(maps[None], 3, stride=1, padding=1)[0]
-        level, row, column = torch.nonzero((maps == highest) & (maps >= lowest * 0.5), as_tuple=True)
+        level, row, column = torch.nonzero((maps == _highest(maps)) & (maps >= lowest * 0.5), as_tuple=True)
         best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
         level, row, column = level[best], row[best], column[best]
         logs, sigmas = maps.clamp_min(1e-10).log(), self.sigmas().to(maps.device)
@@ -128,6 +128,17 @@ class FinderCodec:
         xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
         people = torch.cat([xy, side[:, None], score[:, None]], -1)
         return people[score.argsort(descending=True)][: int((score >= lowest).sum())]
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """The highest value among each voxel and its 26 neighbours (K, H, W), place and scale one after the other, which
+    takes a third of the time of both at once.
+    """
+    around = F.max_pool2d(maps, 3, stride=1, padding=1)
+    highest = around.clone()
+    highest[1:] = torch.maximum(highest[1:], around[:-1])
+    highest[:-1] = torch.maximum(highest[:-1], around[1:])
+    return highest
 
 
 def _axis(count: int, like: Tensor) -> Tensor:
@@ -199,7 +210,7 @@ class Finder:
     meta: dict[str, Any]
     pixels: Pixels = field(default_factory=Pixels)
     runtime: str = "torch"  # of `pipeline.runtime`
-    networks: dict[tuple[int, ...], Network] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
+    networks: dict[tuple[int, ...], InParts] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
 
     @classmethod
     def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Finder":
@@ -245,7 +256,8 @@ class Finder:
         if shape not in self.networks:
             example = torch.zeros(2, *shape, dtype=torch.uint8)
             network = _FrameNetwork(self.model, self.pixels).eval()
-            self.networks[shape] = compile_network(network, example, device=self.device, runtime=self.runtime)
+            ready = compile_network(network, example, device=self.device, runtime=self.runtime)
+            self.networks[shape] = InParts(ready, AT_ONCE)
         return self.networks[shape](torch.from_numpy(canvases))
 
     def decoded(self, canvases: np.ndarray, *, lowest: float, overlap: float = 0.6) -> list[np.ndarray]:

@@ -17,13 +17,13 @@ from hourglass.model import HourglassConfig, StackedHourglass
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
-from pipeline.runtime import Network, choose_runtime, compile_network
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"
 ARCH = "stacked-hourglass"
 ZOOMS = (0.84,)  # of the multi-scale test: a margin of 1.05 around the person beside the usual 1.25
-AT_ONCE = 16  # looks; more fill the memory and are hardly quicker
+AT_ONCE = 16  # looks at most; more fill the memory and are hardly quicker
 PIXEL_MEAN, PIXEL_SCALE = 0.45, 0.25  # of RGB values between 0 and 1
 
 
@@ -121,11 +121,11 @@ class Detector:
         return self.model.config.input_size
 
     @cached_property
-    def _network(self) -> Network:
+    def _network(self) -> InParts:
         """The network on its runtime, made ready when it is first needed."""
         example = torch.zeros(2, self.input_size, self.input_size, 3, dtype=torch.uint8)
         network = LookNetwork(self.model, self.codec, self.pixels)
-        return compile_network(network, example, device=self.device, runtime=self.runtime)
+        return InParts(compile_network(network, example, device=self.device, runtime=self.runtime), AT_ONCE)
 
     def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
         """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then
@@ -143,8 +143,7 @@ class Detector:
         looks = crops.reshape(-1, *crops.shape[2:])
         if flip_test:
             looks = np.concatenate([looks, looks[:, :, ::-1]])
-        inputs = torch.from_numpy(np.ascontiguousarray(looks))
-        maps = torch.cat([self._network(some) for some in inputs.split(AT_ONCE)])
+        maps = self._network(torch.from_numpy(np.ascontiguousarray(looks)))
         maps = maps.unflatten(0, (-1, *crops.shape[:2]))  # (1 or 2, N, 1 + Z, J, S/4, S/4)
         if flip_test:
             maps = torch.stack([maps[0], maps[1].flip(-1)[:, :, list(self.skeleton.flip)]])

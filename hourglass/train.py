@@ -156,7 +156,7 @@ def _loss(
     return loss.lerp(mean_loss(taught, torch.ones_like(labelled), trim=0.0), teacher.share)
 
 
-def _step(
+def train_step(
     state: State,
     network: nn.Module,
     batch: Batch,
@@ -425,7 +425,7 @@ class Run:
                 rate = learning_rate(config, state.step, self.total)
                 trim = config.trim if state.step >= config.trim_from * self.total else 0.0
                 waited = time.perf_counter() - asked
-                loss = _step(state, network, batch, config=config, teacher=self.teacher, rate=rate, trim=trim)
+                loss = train_step(state, network, batch, config=config, teacher=self.teacher, rate=rate, trim=trim)
                 journal.add(loss, waited=waited)
                 self._report(journal, bar, rate=rate)
                 bar.update()

@@ -58,11 +58,19 @@ def _temporary(path: Path) -> Iterator[Path]:
             raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
         # A link stays a link: the file that it points to is replaced, so the temporary must lie beside that.
         temporary = path.resolve().with_name(f".posecli-{secrets.token_hex(6)}{path.suffix}")
-        # Tried for real: permission bits say little to root, on network shares and on read-only disks.
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:  # from before it is there, as Ctrl-C may come at any moment
+        _create(temporary, path)
+        yield temporary
+    finally:
+        with suppress(OSError):  # mostly it is gone; a disk that can only be read says that instead
+            temporary.unlink()
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Tried for real: permission bits say little to root, on network shares and on read-only disks."""
+    try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise cannot_write(path, error) from error
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,9 +6,11 @@ between are dropped, so that what is shown is never late.
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from threading import Condition, Thread
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import av
@@ -23,6 +25,8 @@ from pipeline.video import Frame
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 SILENT_S = 10.0  # so long nothing may come; then there is nobody, or the connection is lost
 CLOSE_S = 2.0  # to wait for a thread that hangs in a driver; it cannot keep the program from ending
+
+Raw = TypeVar("Raw")  # a picture as it comes
 
 
 def is_live(source: str) -> bool:
@@ -55,27 +59,37 @@ def _is_camera(source: str) -> bool:
 # The newest picture
 
 
-class Latest:
-    """The newest of the pictures (H, W, 3) uint8 BGR, all of one size, that a thread takes from an iterable.
+@dataclass(frozen=True)
+class _Shot(Generic[Raw]):
+    """A picture as it came; index and time are those of the frame."""
 
-    with Latest(pictures) as latest:
+    index: int
+    time_s: float
+    raw: Raw
+
+
+class Latest(Generic[Raw]):
+    """The newest of the pictures, all of one size, that a thread takes from an iterable.
+
+    with Latest(pictures, develop) as latest:
         while not latest.ended:
             frame = latest.take(1.0)
 
-    A frame's index counts the pictures that came, its time is seconds since the first one. The iterable is used in the
-    thread only and, if a generator, closed there.
+    `develop` makes a picture of the iterable an image (H, W, 3) uint8 BGR; only those that are taken need it. A frame's
+    index counts the pictures that came, its time is seconds since the first one. The iterable is used in the thread
+    only and, if a generator, closed there.
     """
 
-    def __init__(self, pictures: Iterable[np.ndarray]) -> None:
-        self._pictures = pictures
+    def __init__(self, pictures: Iterable[Raw], develop: Callable[[Raw], np.ndarray]) -> None:
+        self._pictures, self._develop = pictures, develop
         self._changed = Condition()
-        self._frame: Frame | None = None
+        self._newest: _Shot[Raw] | None = None
         self._error: BaseException | None = None
         self._over = False  # nothing more will come
         self._closed = False  # nobody will ask any more
         self._thread = Thread(target=self._fill, name="latest", daemon=True)
 
-    def __enter__(self) -> "Latest":
+    def __enter__(self) -> "Latest[Raw]":
         self._thread.start()
         return self
 
@@ -88,7 +102,7 @@ class Latest:
     def ended(self) -> bool:
         """Whether there is nothing left to take, and nothing will come."""
         with self._changed:
-            return self._over and self._frame is None and self._error is None
+            return self._over and self._newest is None and self._error is None
 
     def take(self, timeout_s: float) -> Frame | None:
         """The newest picture, if it was not taken before, after waiting for it so long; None if none has come by then.
@@ -96,20 +110,20 @@ class Latest:
         Raises what the iterable raised, after the last picture.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._over or self._frame is not None, timeout_s)
-            frame, self._frame = self._frame, None
-            if frame is None and self._error is not None:
+            self._changed.wait_for(lambda: self._over or self._newest is not None, timeout_s)
+            shot, self._newest = self._newest, None
+            if shot is None and self._error is not None:
                 error, self._error = self._error, None
                 raise error
-            return frame
+        return None if shot is None else Frame(shot.index, shot.time_s, self._develop(shot.raw))
 
     def _fill(self) -> None:
         try:
             start = None
-            for index, image in enumerate(self._pictures):
+            for index, raw in enumerate(self._pictures):
                 now = time.perf_counter()
                 start = now if start is None else start
-                if not self._put(Frame(index, now - start, image)):
+                if not self._put(_Shot(index, now - start, raw)):
                     break
             if isinstance(self._pictures, Generator):
                 self._pictures.close()
@@ -119,23 +133,27 @@ class Latest:
             self._over = True
             self._changed.notify()
 
-    def _put(self, frame: Frame) -> bool:
+    def _put(self, shot: _Shot[Raw]) -> bool:
         """False if nobody wants any more."""
         with self._changed:
-            self._frame = frame
+            self._newest = shot
             self._changed.notify()
             return not self._closed
 
 
 @contextmanager
-def live(source: str) -> Iterator[tuple[Latest, Frame]]:
+def live(source: str) -> Iterator[tuple[Latest[Any], Frame]]:
     """The newest pictures of a camera or a stream, and the first one, which tells their size.
 
     Raises InputError if it cannot be opened, or no picture comes within `SILENT_S`.
     """
     check_source(source)
-    pictures = _camera_pictures(int(source)) if _is_camera(source) else _stream_pictures(source)
-    with Latest(pictures) as latest:
+    newest: Latest[Any]
+    if _is_camera(source):
+        newest = Latest(_camera_pictures(int(source)), lambda image: image)
+    else:
+        newest = Latest(_stream_pictures(source), lambda pair: pair[0].image(pair[1]))
+    with newest as latest:
         first = latest.take(SILENT_S + 1)
         if first is None:
             reason = "ended before its first picture" if latest.ended else f"no picture came in {SILENT_S:g} s"
@@ -185,10 +203,11 @@ def _quiet() -> Iterator[None]:
 # Streams
 
 
-def _stream_pictures(address: str) -> Iterator[np.ndarray]:
-    """The pictures of a stream until it ends or is silent for too long. InputError if it cannot be opened.
+def _stream_pictures(address: str) -> Iterator[tuple[Upright, av.VideoFrame]]:
+    """The frames of a stream, with what turns them into images, until it ends or is silent for too long.
 
-    A clip on a server, which could be read as fast as the line allows, is read at its own pace.
+    InputError if it cannot be opened. A clip on a server, which could be read as fast as the line allows, is read at
+    its own pace.
     """
     with _opened(address) as container:
         stream = container.streams.video[0]
@@ -198,12 +217,11 @@ def _stream_pictures(address: str) -> Iterator[np.ndarray]:
         started: float | None = None
         for frame in _decoded(container):
             upright = upright or Upright(frame, stream)
-            image = upright.image(frame)
             if container.duration is not None and frame.time is not None:
                 now = time.perf_counter()
                 started = now - frame.time if started is None else started
                 time.sleep(max(0.0, min(started + frame.time - now, SILENT_S)))
-            yield image
+            yield upright, frame
 
 
 @contextmanager

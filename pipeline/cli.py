@@ -8,14 +8,17 @@ import logging
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.errors import PoseError
+from pipeline.signals import tidy_end
 
 if TYPE_CHECKING:
+    from pipeline.batch import Batch
     from pipeline.run import Models
 
 app = typer.Typer(
@@ -28,6 +31,7 @@ app = typer.Typer(
 Source = Annotated[Path, typer.Argument(help="the file to read", show_default=False)]
 Out = Annotated[Path, typer.Option(help="the file to write", show_default=False)]
 HourglassName = Annotated[str, typer.Option(help="a shipped detector by name, or the path of a weights file")]
+FinderName = Annotated[str, typer.Option(help="the shipped finder of people, or the path of a weights file")]
 LifterName = Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2, gan, or the path of a weights file")]
 Device = Annotated[str, typer.Option(help="auto (a GPU when there is one), cpu, cuda, cuda:1, ...")]
 Runtime = Annotated[str, typer.Option(help="of the detector: auto, torch, onnx (quicker, on the CPU only)")]
@@ -47,6 +51,8 @@ Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
 DEFAULT_HOURGLASS = "hourglass-m"
+QUICK_HOURGLASS = "hourglass-s"
+DEFAULT_FINDER = "finder"
 DEFAULT_LIFTER = "baseline"
 
 
@@ -54,19 +60,21 @@ def main() -> None:
     """Run the program. An error that the user can mend becomes one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="posecli: %(message)s")
     try:
-        app()
+        with tidy_end():
+            app()
     except PoseError as error:
         print(f"posecli: {error}", file=sys.stderr)
         sys.exit(1)
 
 
-def _models(hourglass: str, lifter: str, device: str, runtime: str) -> "Models":
+def _models(hourglass: str, finder: str, lifter: str, device: str, runtime: str) -> "Models":
     from pipeline.device import open_device, share_processor
     from pipeline.run import Models
 
     _check_runtime(runtime)
     share_processor()
-    return Models.load(hourglass=hourglass, lifter=lifter, device=open_device(device), runtime=runtime)
+    opened = open_device(device)
+    return Models.load(hourglass=hourglass, finder=finder, lifter=lifter, device=opened, runtime=runtime)
 
 
 def _check_runtime(runtime: str) -> None:
@@ -86,16 +94,26 @@ def _write_json(path: Path | None, content: object) -> None:
 
 @app.command()
 def video(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="the file to read; or live: a camera's number (0) or a stream's address (rtsp://, http://, tcp://, "
-            "udp://, rtmp://)",
+            metavar="SOURCE...",
+            help="the file to read, or several; or live: a camera's number (0) or a stream's address (rtsp://, "
+            "http://, tcp://, udp://, rtmp://)",
             show_default=False,
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="the file to write; live, it may be left out with --show")] = None,
-    hourglass: HourglassName = DEFAULT_HOURGLASS,
+    out: Annotated[
+        Path | None, typer.Option(help="the file to write, of one source; live, it may be left out with --show")
+    ] = None,
+    hourglass: Annotated[
+        str | None,
+        typer.Option(
+            help="a shipped detector by name, or the path of a weights file; "
+            f"none: {DEFAULT_HOURGLASS}, or live without a GPU {QUICK_HOURGLASS}"
+        ),
+    ] = None,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -106,31 +124,60 @@ def video(
     height: Height = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="use what is left of a clip that was cut short")] = False,
     show: Annotated[bool, typer.Option("--show", help="live: in a window, until q or Esc is pressed there")] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="instead of --out: the folder for NAME.mp4 of each source; --export then takes endings, bvh"),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="with --out-dir: also clips that are finished")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="with --out-dir: on a Ray cluster at auto, local or host:port"),
+    ] = None,
 ) -> None:
     """Write a clip with its 2D skeleton beside the 3D skeleton, as an mp4 that every browser plays; or show a camera or
-    a stream so while it goes on.
+    a stream so while it goes on; or many clips, into a folder with a report, going on after a bad one. Run again, that
+    makes what is missing.
     """
     from pipeline.capture import is_live
     from pipeline.run import Wishes, check_job, process_video
 
     _check_smooth(smooth)
     wishes = Wishes(smooth=smooth, fov=fov, height_cm=height, people=people, salvage=salvage)
+    live = len(sources) == 1 and is_live(sources[0])
+    if show and not live:
+        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
+    only_then = {"--again": again, "--ray": ray is not None}
+    _check_batch_options(sources, out, out_dir, only_then=only_then)
+    if out_dir is not None:
+        from pipeline.batch import Batch, pose_ending
+
+        _check_runtime(runtime)
+        endings = tuple(dict.fromkeys(pose_ending(str(word)) for word in export or ()))
+        batch = Batch(out_dir, hourglass or DEFAULT_HOURGLASS, lifter, device, runtime, wishes, endings, finder)
+        _run_batch(batch, [Path(source) for source in sources], again=again, ray=ray)
+        return
     exports = tuple(export or ())
-    if is_live(source):
+    if live:
         from pipeline.live import LiveJob, process_live
 
         _check_live(out, show=show, salvage=salvage)
         _check_runtime(runtime)
-        job = LiveJob(source, out, show=show, exports=exports, wishes=wishes)
-        print(process_live(job, lambda: _models(hourglass, lifter, device, runtime)))
+        job = LiveJob(sources[0], out, show=show, exports=exports, wishes=wishes)
+        print(process_live(job, lambda: _models(hourglass or _live_hourglass(device), finder, lifter, device, runtime)))
         return
-    if show:
-        raise typer.BadParameter("is for a camera or a stream; open the video when it is done", param_hint="--show")
     if out is None:
-        raise typer.BadParameter("give the video to write, such as out.mp4", param_hint="--out")
-    clip = Path(source)
+        raise typer.BadParameter("give the video to write, such as out.mp4, or --out-dir, a folder", param_hint="--out")
+    clip = Path(sources[0])
     check_job(clip, out, exports=exports, wishes=wishes)  # before the models are loaded
-    print(process_video(clip, out, _models(hourglass, lifter, device, runtime), exports=exports, wishes=wishes))
+    models = _models(hourglass or DEFAULT_HOURGLASS, finder, lifter, device, runtime)
+    print(process_video(clip, out, models, exports=exports, wishes=wishes))
+
+
+def _live_hourglass(device: str) -> str:
+    """The shipped detector that keeps up with a camera on a device."""
+    from pipeline.device import open_device
+
+    return QUICK_HOURGLASS if open_device(device).type == "cpu" else DEFAULT_HOURGLASS
 
 
 def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
@@ -141,11 +188,37 @@ def _check_live(out: Path | None, *, show: bool, salvage: bool) -> None:
         raise typer.BadParameter("is for files; a recording is whole however it ends", param_hint="--salvage")
 
 
+def _run_batch(batch: "Batch", sources: list[Path], *, again: bool, ray: str | None) -> None:
+    """Many clips; exit code 1 if one failed."""
+    from pipeline.batch import here, process_batch
+    from pipeline.ray_batch import on_ray
+
+    worker = here if ray is None else on_ray(ray)
+    tally = process_batch(batch, sources, again=again, worker=worker, say=partial(print, file=sys.stdout, flush=True))
+    print(tally)
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+def _check_batch_options(
+    sources: list[str], out: Path | None, out_dir: Path | None, *, only_then: dict[str, bool]
+) -> None:
+    """A usage error for sources and options that do not go together; `only_then`: those that need --out-dir."""
+    if out_dir is None and len(sources) > 1:
+        raise typer.BadParameter("give a folder for the videos of several sources", param_hint="--out-dir")
+    if out_dir is not None and out is not None:
+        raise typer.BadParameter("give --out for one source or --out-dir for several, not both", param_hint="--out")
+    for option, given in only_then.items():
+        if given and out_dir is None:
+            raise typer.BadParameter("goes with --out-dir only", param_hint=option)
+
+
 @app.command()
 def image(
     source: Source,
     out: Out,
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -156,7 +229,7 @@ def image(
     from pipeline.run import Wishes, process_image
 
     wishes = Wishes(fov=fov, people=people)
-    print(process_image(source, out, _models(hourglass, lifter, device, runtime), wishes=wishes))
+    print(process_image(source, out, _models(hourglass, finder, lifter, device, runtime), wishes=wishes))
 
 
 @app.command()
@@ -246,6 +319,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def eval_clips(
     folder: Annotated[Path, typer.Argument(help="folder of NAME.mp4 with NAME_gt.json", show_default=False)],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -254,7 +328,7 @@ def eval_clips(
     """Measure the whole program on clips whose exact 2D and 3D truth is known."""
     from pipeline.eval_clips import evaluate_clips, table
 
-    result = evaluate_clips(folder, _models(hourglass, lifter, device, runtime))
+    result = evaluate_clips(folder, _models(hourglass, finder, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 
@@ -269,6 +343,7 @@ def eval_views(
         list[Path], typer.Argument(metavar="CLIP...", help="a clip of each camera, in its order", show_default=False)
     ],
     hourglass: HourglassName = DEFAULT_HOURGLASS,
+    finder: FinderName = DEFAULT_FINDER,
     lifter: LifterName = DEFAULT_LIFTER,
     device: Device = "auto",
     runtime: Runtime = "auto",
@@ -278,7 +353,7 @@ def eval_views(
     from pipeline.eval_views import check_views, evaluate_views, table
 
     check_views(calibration, clips)  # before the models are loaded
-    result = evaluate_views(calibration, clips, _models(hourglass, lifter, device, runtime))
+    result = evaluate_views(calibration, clips, _models(hourglass, finder, lifter, device, runtime))
     print(table(result))
     _write_json(json_file, result)
 
@@ -325,6 +400,47 @@ def eval_hourglass(
     _write_json(json_file, {"weights": {"file": weights.name, "sha256": file_sha256(weights)}, **result})
     if pictures:
         write_sheet(pictures, worst_sheet(photos, found.xy))
+
+
+@app.command()
+def bench(
+    clip: Annotated[Path | None, typer.Argument(help="the clip to run on; none: the demo clip")] = None,
+    hourglass: Annotated[
+        list[str] | None, typer.Option(help="a shipped detector by name, or a weights file; repeatable")
+    ] = None,
+    finder: FinderName = DEFAULT_FINDER,
+    runtime: Annotated[list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="cpu, cuda, ...; repeatable; none: the CPU, and a GPU when there is one")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="use only so many of the clip; none: all")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="how often each is measured, in turns")] = 3,
+    training: Annotated[
+        bool, typer.Option("--training", help="instead, how fast both networks train, on made-up data")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure how fast this machine runs the program, stage by stage and as a whole, or trains the networks."""
+    from pipeline.atomic import check_writable
+    from pipeline.bench import Race, contenders, table
+    from pipeline.bench import bench as run
+    from pipeline.bench_training import bench_training, training_table
+    from pipeline.weights import assets_folder
+
+    for name in runtime or ():
+        _check_runtime(name)
+    if training and (clip, hourglass, runtime, frames) != (None, None, None, None):
+        raise typer.BadParameter("needs no clip, detector, runtime or frames", param_hint="--training")
+    if json_file:
+        check_writable(json_file)  # before the slow part
+    if training:
+        result = bench_training(devices=device or (), rounds=rounds)
+        print(training_table(result))
+    else:
+        racing = contenders(hourglass or [DEFAULT_HOURGLASS], runtimes=runtime or (), devices=device or ())
+        result = run(Race(clip or assets_folder() / "demo.mp4", racing, frames, rounds, finder))
+        print(table(result))
+    _write_json(json_file, result)
 
 
 @app.command()

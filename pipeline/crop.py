@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+MANY = 200  # pixels across from which on averaging them down takes long
 BOX_MARGIN = 1.25  # side of a person's region over the longer side of the joints' bounding box
 
 
@@ -47,7 +48,7 @@ class Region:
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if x1 <= x0 or y1 <= y0:
             return np.zeros((size, size, 3), image.dtype)
-        if factor <= 0.25 and min(x1 - x0, y1 - y0) > 2:
+        if factor <= 0.25 and min(x1 - x0, y1 - y0) > MANY:
             return self._cut_half(image, size, x=slice(x0 - x0 % 2, x1), y=slice(y0 - y0 % 2, y1))
         # Rounded up: with pixels larger than the crop's, the crop's outermost would blend with the black outside.
         new_size = tuple(max(int(np.ceil(n * factor - 1e-6)), 1) for n in (x1 - x0, y1 - y0))

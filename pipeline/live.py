@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -29,6 +30,7 @@ from pipeline.place import CAMERA_UP
 from pipeline.render import Figure, Renderer
 from pipeline.run import Models, Row, Wishes, check_wishes, clip_poses, pose_people
 from pipeline.sighting import Sighting
+from pipeline.signals import ENDINGS
 from pipeline.skeleton import H36M17
 from pipeline.stage import LEASH_MM, LiveWay
 from pipeline.video import FINE_TIME_BASE, Frame, VideoInfo, VideoWriter, check_output
@@ -116,14 +118,21 @@ def warm_up(models: Models, image: np.ndarray) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[Event]:
-    """An event that is set by Ctrl-C or a request to terminate, which then end nothing by themselves."""
+    """An event that Ctrl-C, a request to terminate and a closed terminal set; they then end nothing by themselves.
+
+    Signals that were being ignored, as under nohup, still are.
+    """
     asked = Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", *ENDINGS) if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, lambda *_: asked.set())
     try:
         yield asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 # Watching
@@ -164,7 +173,7 @@ class Watched:
         return LiveSummary(len(self.times), self.dropped, self.with_person, seconds, tuple(written))
 
 
-def watch(job: LiveJob, latest: Latest, models: Models, *, size: tuple[int, int], asked: Event) -> Watched:
+def watch(job: LiveJob, latest: Latest[Any], models: Models, *, size: tuple[int, int], asked: Event) -> Watched:
     """Show and record pictures of a (width, height) until no more come or the user has asked for the end.
 
     An error that comes up while there is a recording is raised when that is saved. InputError if it ends before the
@@ -197,7 +206,7 @@ def watch(job: LiveJob, latest: Latest, models: Models, *, size: tuple[int, int]
     return watched
 
 
-def _newest(latest: Latest, watched: Watched, *, window: Window | None, asked: Event) -> Iterator[Frame]:
+def _newest(latest: Latest[Any], watched: Watched, *, window: Window | None, asked: Event) -> Iterator[Frame]:
     """The newest frames, counted and timed from the first of them, until there are no more or the user wants none."""
     first = last = None
     heard = time.perf_counter()

@@ -152,9 +152,11 @@ class _Layout:
         if self.drawn_size != self.frame_size:
             shrinks = self.drawn_size[1] < self.frame_size[1]
             image = cv2.resize(image, self.drawn_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        picture = np.full((self.size[1], self.size[0], 3), LETTERBOX_GREY, np.uint8)
+        picture = np.empty((self.size[1], self.size[0], 3), np.uint8)
         panel_width, (left, top), (width, height) = self.panel_size[0], self.corner, self.drawn_size
         panel, view = picture[:, :panel_width], picture[:, panel_width + SEPARATOR :]
+        if self.drawn_size != self.panel_size:
+            panel[:] = LETTERBOX_GREY
         panel[top : top + height, left : left + width] = image
         picture[:, panel_width : panel_width + SEPARATOR] = SEPARATOR_GREY
         view[:] = stage

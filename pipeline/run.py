@@ -55,7 +55,7 @@ Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen i
 
 @dataclass(frozen=True)
 class Models:
-    """The two trained stages, ready for use, and what to note about them beside their poses."""
+    """The trained networks, ready for use, and what to note about them beside their poses."""
 
     detector: Detector
     finder: Finder
@@ -63,18 +63,21 @@ class Models:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, hourglass: str, lifter: str, device: torch.device, runtime: str = "auto") -> "Models":
-        """Load both by name or path, the detector for a runtime of `pipeline.runtime`.
+    def load(
+        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = FINDER, runtime: str = "auto"
+    ) -> "Models":
+        """Load all by name or path, detector and finder for a runtime of `pipeline.runtime`.
 
         Raises InputError or CheckpointError if one cannot be had, DeviceError if the runtime does not know the device.
         """
-        hourglass_file, lifter_file = find_weights("hourglass", hourglass), find_weights("lifter", lifter)
-        finder_file = find_weights("finder", FINDER)
-        files = {"detector": hourglass_file, "finder": finder_file, "lifter": lifter_file}
+        files = weights_files(hourglass=hourglass, finder=finder, lifter=lifter)
         provenance = {**program(), **{stage: weights_note(file) for stage, file in files.items()}}
-        detector = Detector.load(hourglass_file, device, runtime=runtime)
-        finder = Finder.load(finder_file, device, runtime=runtime)
-        return cls(detector, finder, Lifter.load(lifter_file, device), provenance)
+        return cls(
+            Detector.load(files["detector"], device, runtime=runtime),
+            Finder.load(files["finder"], device, runtime=runtime),
+            Lifter.load(files["lifter"], device),
+            provenance,
+        )
 
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
@@ -88,6 +91,15 @@ class Models:
             return self.finder.people(image, lowest=options.hopeful)
 
         return Tracker(find_joints, find_people, self.detector.skeleton, options)
+
+
+def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:
+    """The weights of each stage, by name or path; InputError or CheckpointError if they cannot be had."""
+    return {
+        "detector": find_weights("hourglass", hourglass),
+        "finder": find_weights("finder", finder),
+        "lifter": find_weights("lifter", lifter),
+    }
 
 
 def program() -> dict[str, str]:
@@ -112,6 +124,7 @@ class Wishes:
     height_cm: float | None = None  # of the person; None: an adult of average build
     people: int = 1  # to follow at a time, the most prominent
     salvage: bool = False  # use what is left of a clip that was cut short
+    frames: int | None = None  # to use, from the first one on; None: all
 
 
 @dataclass(frozen=True)
@@ -204,7 +217,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     tracker = models.tracker(people=wishes.people)
     seen: dict[int, list[Row]] = {}
     times = []
-    for frame in read_ahead(read_frames(source, salvage=wishes.salvage)):
+    for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):
         times.append(frame.time_s)
         for number, sighting in tracker.update(frame.image, frame.time_s).items():
             seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
@@ -359,13 +372,19 @@ def check_job(source: Path, output: Path, *, exports: Sequence[Path], wishes: Wi
 
 
 def process_video(
-    source: Path, output: Path, models: Models, *, exports: Sequence[Path] = (), wishes: Wishes = Wishes()
+    source: Path,
+    output: Path,
+    models: Models,
+    *,
+    exports: Sequence[Path] = (),
+    wishes: Wishes = Wishes(),
+    progress: bool = True,
 ) -> Summary:
-    """The whole of `posecli video` for one clip."""
+    """The whole of `posecli video` for one clip, with a bar that shows the progress unless told otherwise."""
     info = check_job(source, output, exports=exports, wishes=wishes)
     started = time.perf_counter()
     total = None if info.frames is None else 2 * info.frames
-    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="frame", desc="find", leave=False, dynamic_ncols=True, disable=not progress) as bar:
         found = find_poses(source, models, wishes, bar=bar)
         poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")

@@ -51,6 +51,44 @@ def compile_network(module: nn.Module, example: Tensor, *, device: torch.device,
     return partial(_run_onnx, session)
 
 
+class InParts:
+    """A network that takes at most `at_once` rows of its input at a time.
+
+    Where the device's memory does not hold what that needs, it takes half as many from then on: other programs may use
+    the device too. Raises DeviceError if there is no room for one row.
+    """
+
+    def __init__(self, network: Network, at_once: int) -> None:
+        self._network, self.at_once = network, at_once
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The network's output (N, ...) for inputs (N, ...), N at least 1."""
+        outputs: list[Tensor] = []
+        start = 0
+        while start < len(inputs):
+            some = inputs[start : start + self.at_once]
+            output = self._attempt(some)
+            if output is None:
+                self._take_less(than=len(some))
+                continue
+            outputs.append(output)
+            start += len(output)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _attempt(self, inputs: Tensor) -> Tensor | None:
+        """The output, or None if memory was lacking; what the attempt had taken is free again after the return."""
+        try:
+            return self._network(inputs)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _take_less(self, *, than: int) -> None:
+        if than == 1:
+            raise DeviceError("the device's memory is full; close other programs that use it, or try --device cpu")
+        self.at_once = than // 2
+        torch.cuda.empty_cache()  # nothing without a GPU
+
+
 @torch.inference_mode()
 def _run_torch(module: nn.Module, device: torch.device, inputs: Tensor) -> Tensor:
     return module(inputs.to(device))
@@ -97,10 +135,14 @@ def open_onnx(model: bytes) -> Any:
 
 
 def _onnxruntime() -> ModuleType:
-    """The library, which is loaded when it is first needed, without its remarks on graphics cards."""
+    """The library, which is loaded when it is first needed, without its remarks on graphics cards.
+
+    From 1.32 on it tells its makers about its use, on Linux too, unless this variable is there when it is loaded.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     with _unheard():
         import onnxruntime  # noqa: PLC0415
-    onnxruntime.disable_telemetry_events()  # on Windows it would tell its makers about every session
+    onnxruntime.disable_telemetry_events()  # the way of earlier versions, on Windows
     onnxruntime.set_default_logger_severity(ERRORS)
     return onnxruntime
 

@@ -122,6 +122,8 @@ class Tracker:
         """Those seen, less everyone who has been taken for somebody else: of two who look the same, the one whom it
         suits less is hidden.
         """
+        if len(seen) < 2:
+            return seen
         suits = sorted(seen, key=lambda pair: self._suits(image, pair[0], pair[1], time_s), reverse=True)
         kept: list[tuple[_Person, Sighting]] = []
         for person, sighting in suits:

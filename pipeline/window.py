@@ -55,5 +55,10 @@ class Window:
     def react(self) -> None:
         """Let the window react to what the user does."""
         key = cv2.waitKey(1) & 0xFF
-        closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-        self.left = self.left or closed or key in ENDING_KEYS
+        self.left = self.left or key in ENDING_KEYS or not self._is_open()
+
+    def _is_open(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # what some kinds of windows say when they are closed
+            return False

@@ -1,5 +1,7 @@
 """What all tests share: the program, run in this process."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,6 +9,12 @@ from typing import NamedTuple
 import pytest
 
 from pipeline import cli
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests load ONNX Runtime themselves, which calls its makers otherwise
+# A suite that runs in the background ignores these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Outcome(NamedTuple):

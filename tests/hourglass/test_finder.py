@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hourglass.finder import ARCH, KIND, Finder, FinderCodec, fitted, save_finder, without_doubles
+from hourglass.finder import (
+    ARCH,
+    KIND,
+    Finder,
+    FinderCodec,
+    _highest,
+    fitted,
+    save_finder,
+    without_doubles,
+)
 from hourglass.finder_score import FinderScore, average_precision
 from hourglass.model import HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels
@@ -47,6 +56,13 @@ def test_a_target_by_hand():
     assert maps[3, 20, 10] == pytest.approx(math.exp(-0.5 / 0.49))
     # class 9 is 543 pixels, its Gaussian 0.05 * 543 / 4 heatmap pixels wide
     assert CODEC.sigmas()[9] == pytest.approx(0.05 * 24 * 2**4.5 / 4)
+
+
+@pytest.mark.parametrize("shape", [(10, 7, 9), (1, 5, 5), (2, 1, 6), (3, 4, 1)])
+def test_the_highest_around_a_voxel(shape):
+    """Against the pooling of all three axes at once."""
+    maps = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(_highest(maps), F.max_pool3d(maps[None], 3, stride=1, padding=1)[0])
 
 
 def test_who_is_not_there_leaves_nothing():

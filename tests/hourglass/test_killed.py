@@ -1,11 +1,13 @@
 """kill -9 at any moment loses nothing but time."""
 
 import multiprocessing
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from hourglass.train import train_hourglass
 from pipeline.checkpoint import load_checkpoint
@@ -18,6 +20,7 @@ STEPS = 30
 
 def go_on(out: Path, photos: Path) -> None:
     """Continue the run, from the start if it has not saved yet."""
+    tqdm.set_lock(threading.RLock())  # the bar's own is shared with the test, which would wait for ever for it
     config = tiny_config(out, photos, STEPS)
     train_hourglass(config, resume=config.resume_file.exists())
 

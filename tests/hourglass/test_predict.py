@@ -23,6 +23,7 @@ from hourglass.predict import (
     save_detector,
     to_input,
 )
+from pipeline import runtime
 from pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.crop import Region
 from pipeline.errors import CheckpointError
@@ -89,6 +90,25 @@ def test_maps_are_those_of_the_last_stack(convention):
     assert torch.equal(maps, codec.maps(last))
     assert torch.equal(detector(convention).views(crops[:, None])[0], maps)
     assert not torch.equal(codec.maps(first), codec.maps(last))
+
+
+def test_looks_are_the_same_where_memory_holds_few_at_a_time(monkeypatch):
+    find, crops = detector(), pictures(10)
+    expected = find.views(crops[:, None], flip_test=True)
+    whole, asked = runtime._run_torch, []
+
+    def small(module: nn.Module, device: torch.device, inputs: Tensor) -> Tensor:
+        asked.append(len(inputs))
+        if len(inputs) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(module, device, inputs)
+
+    monkeypatch.setattr(runtime, "_run_torch", small)
+    find = detector()
+    torch.testing.assert_close(find.views(crops[:, None], flip_test=True), expected)
+    assert asked == [16, 8, 4, 4, 4, 4, 4]
+    torch.testing.assert_close(find.views(crops[:, None], flip_test=True), expected)
+    assert asked[7:] == [4] * 5  # what does not fit is not tried with every frame
 
 
 def test_flip_test_is_the_mean_over_the_picture_and_its_mirror_image():

@@ -71,14 +71,14 @@ def assert_same(first: Any, second: Any) -> None:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Press Ctrl-C in the middle of the step that follows so many."""
-    real = train._step
+    real = train.train_step
 
     def interrupted(state: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         if state.step + 1 == step:
             signal.raise_signal(signal.SIGINT)
         return real(state, *args, **kwargs)
 
-    monkeypatch.setattr(train, "_step", interrupted)
+    monkeypatch.setattr(train, "train_step", interrupted)
 
 
 def test_the_loss_falls_and_the_detector_learns(tiny):

@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from lifter import train
 from pipeline import cli
@@ -41,6 +43,7 @@ def kill_after_a_save(alive: Callable[[], bool], kill: Callable[[], None], *, re
 
 
 def in_fork(arguments: list[str]) -> None:
+    tqdm.set_lock(threading.RLock())  # the bar's own is shared with the test, which would wait for ever for it
     sys.argv = ["posecli", *arguments]
     cli.main()
 

@@ -22,13 +22,18 @@ def moving(index: int, size: tuple[int, int]) -> np.ndarray:
 
 
 class _Line:
-    """A connection as a file to write to, until it breaks or is cut."""
+    """A connection as a file to write to."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self.broken = False  # the other side has had enough; what is written then is lost
 
     def write(self, data: bytes) -> int:
-        self._connection.sendall(data)
+        try:
+            if not self.broken:
+                self._connection.sendall(data)
+        except OSError:
+            self.broken = True
         return len(data)
 
 
@@ -52,21 +57,20 @@ def _serve(server: socket.socket, frames: int, size: tuple[int, int], hang: Even
     except OSError:  # nobody came, and the server was closed
         return
     with connection:
-        try:
-            _send(connection, frames, size)
-            if hang is not None:
-                hang.wait(PATIENCE_S)
-        except OSError:  # the other side has had enough
-            return
+        _send(_Line(connection), frames, size)
+        if hang is not None:
+            hang.wait(PATIENCE_S)
 
 
-def _send(connection: socket.socket, frames: int, size: tuple[int, int]) -> None:
+def _send(line: _Line, frames: int, size: tuple[int, int]) -> None:
     options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
-    with av.open(_Line(connection), "w", format="mpegts", container_options={"flush_packets": "1"}) as output:
+    with av.open(line, "w", format="mpegts", container_options={"flush_packets": "1"}) as output:
         stream = output.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         started = time.perf_counter()
         for index in range(frames):
+            if line.broken:
+                break
             time.sleep(max(0.0, started + index / RATE - time.perf_counter()))
             frame = av.VideoFrame.from_ndarray(moving(index, size), "bgr24").reformat(format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, RATE)

@@ -99,17 +99,21 @@ class Tap:
         target = self._given + count
         for _ in range(count):
             self._waiting.release()
-        wait_until(lambda: latest._frame is not None and latest._frame.index == target - 1)
+        wait_until(lambda: latest._newest is not None and latest._newest.index == target - 1)
 
     def end(self, error: Exception | None = None) -> None:
         self.count, self.error = self._given, error
         self._waiting.release()
 
 
+def as_it_is(image: np.ndarray) -> np.ndarray:
+    return image
+
+
 @contextmanager
 def tapped() -> Iterator[tuple[Tap, Latest]]:
     tap = Tap()
-    with Latest(tap.pictures()) as latest:
+    with Latest(tap.pictures(), as_it_is) as latest:
         yield tap, latest
         tap._waiting.release()  # so that the thread sees that nobody wants any more
 
@@ -127,6 +131,19 @@ def test_the_newest_picture_is_taken_and_each_but_once():
         tap.give(1, latest)
         assert latest.take(1.0).index == 5
         assert not latest.ended
+
+
+def test_only_pictures_that_are_taken_are_developed():
+    developed = []
+
+    def develop(number: int) -> np.ndarray:
+        developed.append(number)
+        return numbered(number, SIZE)
+
+    with Latest(range(20), develop) as latest:
+        wait_until(lambda: latest._over)
+        assert number_of(latest.take(1.0).image) == 19
+    assert developed == [19]
 
 
 def test_taking_waits_for_a_picture():
@@ -183,7 +200,7 @@ def test_a_source_that_hangs_does_not_hold_up_the_end(monkeypatch):
     monkeypatch.setattr(capture, "CLOSE_S", 0.2)
     tap = Tap()
     started = time.perf_counter()
-    with Latest(tap.pictures()) as latest:
+    with Latest(tap.pictures(), as_it_is) as latest:
         tap.give(1, latest)
     assert 0.15 < time.perf_counter() - started < 2
     tap._waiting.release()

@@ -308,7 +308,7 @@ def test_ctrl_c_leaves_nothing(posecli, tmp_path, monkeypatch):
 
 COMMANDS = (
     "video", "image", "train-hourglass", "train-finder", "train-lifter", "eval-hourglass", "eval-clips", "eval-views",
-    "import-weights", "export-onnx", "prepare-mocap",
+    "import-weights", "export-onnx", "prepare-mocap", "bench",
 )  # fmt: skip
 
 

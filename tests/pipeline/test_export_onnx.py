@@ -159,7 +159,7 @@ def test_one_network_at_a_time(posecli, tmp_path, words):
         (("--lifter", "baseline"), "out", "out: networks are written as .onnx; choose this ending"),
         (("--lifter", "baseline"), "no/out.onnx", "there is no folder"),
         (("--lifter", "resnet"), "out.onnx", "no lifter 'resnet': give one of baseline"),
-        (("--hourglass", "baseline"), "out.onnx", "no hourglass 'baseline': give one of hourglass-s"),
+        (("--hourglass", "baseline"), "out.onnx", "no hourglass 'baseline': give one of hourglass-m"),
         (("--hourglass", find_weights("lifter", "baseline")), "out.onnx", "expected weights of a hourglass, got"),
     ],
 )

@@ -121,7 +121,7 @@ def test_the_last_line_names_every_file(posecli, clip, sightings, tmp_path, monk
 
 def test_the_files_tell_which_weights_made_them(poses_of):
     poses = poses_of()
-    for stage, kind, name in (("detector", "hourglass", "hourglass-s"), ("lifter", "lifter", "baseline")):
+    for stage, kind, name in (("detector", "hourglass", "hourglass-m"), ("lifter", "lifter", "baseline")):
         weights = find_weights(kind, name)
         assert poses.provenance[stage] == {"file": weights.name, "sha256": file_sha256(weights)}
     assert poses.provenance["posecli"][0].isdigit()

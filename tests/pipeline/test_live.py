@@ -2,13 +2,14 @@
 
 import os
 import re
+import select
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -44,8 +45,16 @@ def models(tmp_path_factory) -> Models:
 
 
 @pytest.fixture
-def use_tiny(models, monkeypatch) -> None:
-    monkeypatch.setattr(Models, "load", lambda **_: models)
+def use_tiny(models, monkeypatch) -> list[str]:
+    """The detectors that were asked for, in whose place there are tiny models."""
+    asked = []
+
+    def load(*, hourglass: str, **_: object) -> Models:
+        asked.append(hourglass)
+        return models
+
+    monkeypatch.setattr(Models, "load", load)
+    return asked
 
 
 @pytest.fixture
@@ -85,13 +94,13 @@ def frame_part(picture: np.ndarray) -> np.ndarray:
 # A stream as it comes
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog):
+def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog, use_tiny):
     everyone(monkeypatch)
     out = tmp_path / "out.mp4"
     with sender(frames=75, size=SIZE) as address:
-        result = posecli("video", address, "--out", out, "--people", 2)
+        result = posecli("video", address, "--out", out, "--people", 2, "--device", "cpu")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-s"]  # the one that is quick enough
     shown, dropped, seen, rate, written = SUMMARY.fullmatch(result.out).groups()
     assert written == str(out)
     recorded = contents(out)
@@ -102,8 +111,7 @@ def test_a_stream_is_recorded_as_it_comes(posecli, tmp_path, monkeypatch, caplog
     assert seconds <= 75 / RATE + 1
     assert float(rate) == pytest.approx(int(shown) / seconds, abs=0.06)
     assert [record.getMessage() for record in caplog.records] == [f"{address}: {LOST}"]
-    assert "live:" in result.err
-    assert f"{dropped} dropped" in result.err
+    assert re.search(r"live: \d+frame \[.*frame/s, \d+ dropped\]", result.err)  # the running line
     # The last frame is the stream's last, with two people in it, and they are in the 3D view too.
     last = frame_part(recorded.images[-1])
     turned = np.roll(last, -4 * 74, axis=1)
@@ -123,9 +131,9 @@ def test_who_computes_slowly_drops_frames_and_says_so(posecli, tmp_path, monkeyp
     times = contents(out, times_only=True).times
     assert len(times) == shown > 3
     gaps = np.diff([float(time) for time in times])
-    assert gaps.min() > 0.15
+    assert np.median(gaps) > 0.2
     # Every frame that came between the first and the last shown was shown or dropped.
-    assert shown + dropped == pytest.approx(1 + float(times[-1]) * RATE, abs=3)
+    assert shown + dropped == pytest.approx(1 + float(times[-1]) * RATE, abs=4)
     assert dropped > 3 * shown
 
 
@@ -175,14 +183,14 @@ def test_every_option_of_drawing_is_heard(models, monkeypatch):
     assert 0.3 * depth < small[0].xyz[0, 1] < 0.7 * depth
 
 
-@pytest.mark.usefixtures("use_tiny")
-def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch):
+def test_poses_are_handed_over_at_the_end(posecli, tmp_path, monkeypatch, use_tiny):
     everyone(monkeypatch)
     out, poses = tmp_path / "out.mp4", tmp_path / "poses.h5"
     with sender(frames=60, size=SIZE) as address:
         words = ("--out", out, "--export", poses, "--export", tmp_path / "walk.html", "--people", 2, "--fov", 60)
-        result = posecli("video", address, *words)
+        result = posecli("video", address, *words, "--hourglass", "hourglass-m")
     assert result.code == 0, result.err
+    assert use_tiny == ["hourglass-m"]
     assert result.out.endswith(f" -> {out}, {poses}, {tmp_path / 'walk.html'}\n")
     stored = posestore.read(poses)
     times = [float(time) for time in contents(out, times_only=True).times]
@@ -217,7 +225,7 @@ def test_a_source_that_hangs_without_an_end_is_noticed(tmp_path, models, monkeyp
         yield numbered(1, SIZE)
         pause.wait(60)
 
-    with Latest(pictures()) as latest:
+    with Latest(pictures(), lambda image: image) as latest:
         watched = watch(LiveJob("3", tmp_path / "out.mp4"), latest, models, size=SIZE, asked=Event())
         pause.set()
     assert len(watched.times) == 1
@@ -272,23 +280,31 @@ cli.main()
         process.communicate()
 
 
-def wait_for_recording(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until something has been written of the recording."""
-    for _ in range(600):
-        if process.poll() is not None:
-            pytest.fail(f"ended early: {process.communicate()}")
-        if any(path.stat().st_size > 5000 for path in folder.glob(".posecli-*")):
-            return
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "waited for 30 seconds"
         time.sleep(0.1)
-    pytest.fail("nothing was recorded in a minute")
+
+
+def wait_for_frames(process: subprocess.Popen[str], *, count: int = 5) -> None:
+    """Until the running line tells of so many frames."""
+    assert process.stderr is not None
+    said, until = "", time.monotonic() + 60
+    while not any(int(number) >= count for number in re.findall(r"live: (\d+)frame", said)):
+        ready, _, _ = select.select([process.stderr], [], [], max(0.0, until - time.monotonic()))
+        more = os.read(process.stderr.fileno(), 65536).decode() if ready else ""
+        if not more:
+            pytest.fail(f"ended early, or does nothing: {said}")
+        said += more
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are not sent there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
-    out = tmp_path / "out.mp4"
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_leaves_a_whole_recording(tmp_path, name):
+    number, out = getattr(signal, name), tmp_path / "out.mp4"
     with sender(frames=2000, size=SIZE) as address, running(tmp_path, address, "--out", out) as process:
-        wait_for_recording(tmp_path, process)
+        wait_for_frames(process)
         process.send_signal(number)
         process.send_signal(number)  # by one who is impatient
         stdout, stderr = process.communicate(timeout=60)
@@ -300,17 +316,32 @@ def test_ctrl_c_leaves_a_whole_recording(tmp_path, number):
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["out.mp4"]
 
 
+def test_signals_are_as_before_afterwards_and_ignored_ones_stay_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        usual = signal.getsignal(signal.SIGINT)
+        with live.ended_by_signals() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not asked.is_set()
+            signal.raise_signal(signal.SIGINT)
+            assert asked.is_set()
+        assert signal.getsignal(signal.SIGINT) is usual
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # The window
 
 
 class FakeScreen:
     """What cv2 has for windows, with the keys that a user will press, and -1 for none."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *keys: int, visible: int = 10**9) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *keys: int, visible: int = 10**9, raises: bool = False) -> None:
         self.shown: list[np.ndarray] = []
         self.sizes: list[tuple[int, int]] = []
         self.open = 0
-        self._keys, self._visible = list(keys), visible
+        self._keys, self._visible, self._raises = list(keys), visible, raises
         for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "getWindowProperty", "destroyAllWindows"):
             monkeypatch.setattr(cv2, name, getattr(self, name))
 
@@ -328,6 +359,8 @@ class FakeScreen:
 
     def getWindowProperty(self, _title: str, _which: int) -> float:  # noqa: N802
         self._visible -= 1
+        if self._visible < 0 and self._raises:
+            raise cv2.error("NULL guiReceiver")
         return float(self._visible >= 0)
 
     def destroyAllWindows(self) -> None:  # noqa: N802
@@ -345,8 +378,9 @@ def test_keys_that_end(monkeypatch, models, caplog, key):
     assert str(watched.summary([])).endswith(" frames/s")
 
 
-def test_closing_the_window_ends(monkeypatch, models, tmp_path):
-    screen = FakeScreen(monkeypatch, visible=4)
+@pytest.mark.parametrize("raises", [False, True])
+def test_closing_the_window_ends(monkeypatch, models, tmp_path, raises):
+    screen = FakeScreen(monkeypatch, visible=4, raises=raises)
     out = tmp_path / "out.mp4"
     watch(LiveJob("0", out, show=True), Scripted(*range(9)), models, size=SIZE, asked=Event())
     assert len(screen.shown) == len(contents(out).images) == 5
@@ -364,19 +398,31 @@ def test_a_large_picture_gets_a_window_that_fits(monkeypatch):
 
 @pytest.fixture
 def screen(tmp_path) -> Iterator[tuple[str, Path]]:
-    """The name of a screen that nobody looks at, and the file of its pixels."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("Xvfb, a screen for tests, is not installed")
+    """The name of a screen that nobody looks at, and the file of its pixels.
+
+    It has a window manager, as every desktop has: without one, windows of Qt now and then stay blank.
+    """
+    missing = [tool for tool in ("Xvfb", "openbox", "xdotool") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"a screen for tests needs {', '.join(missing)}")
     reader, writer = os.pipe()
-    words = ["-displayfd", str(writer), "-screen", "0", "1000x600x24", "-fbdir", str(tmp_path)]
-    process = subprocess.Popen(["Xvfb", *words], pass_fds=[writer], stderr=subprocess.DEVNULL)
+    words = ["-displayfd", str(writer), "-noreset", "-screen", "0", "1000x600x24", "-fbdir", str(tmp_path)]
+    server = subprocess.Popen(["Xvfb", *words], pass_fds=[writer], stderr=subprocess.DEVNULL)
     os.close(writer)
+    manager = None
     try:
-        with os.fdopen(reader) as name:
-            yield f":{name.readline().strip()}", tmp_path / "Xvfb_screen0"
+        with os.fdopen(reader) as told:
+            name = f":{told.readline().strip()}"
+        environment = {**os.environ, "DISPLAY": name}
+        manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL)
+        managed = ["xdotool", "get_num_desktops"]  # an error as long as there is no manager
+        wait_until(lambda: subprocess.run(managed, env=environment, capture_output=True, check=False).returncode == 0)
+        yield name, tmp_path / "Xvfb_screen0"
     finally:
-        process.terminate()
-        process.wait()
+        for process in (manager, server):
+            if process is not None:
+                process.terminate()
+                process.wait()
 
 
 def screenshot(path: Path) -> np.ndarray:
@@ -388,30 +434,30 @@ def screenshot(path: Path) -> np.ndarray:
     return pixels.reshape(height, -1, 4)[:, :width, :3]
 
 
-def test_a_real_window_until_a_key_is_pressed(screen, tmp_path):
+@pytest.mark.parametrize("keys", ["q", "Escape", "alt+F4"])
+def test_a_real_window_until_a_key_is_pressed_or_it_is_closed(screen, tmp_path, keys):
     display, pixels = screen
-    if shutil.which("xdotool") is None:
-        pytest.skip("xdotool, which presses keys, is not installed")
     out = tmp_path / "out.mp4"
-    shown = None
     with (
         sender(frames=2000, size=SIZE) as address,
         running(tmp_path, address, "--show", "--out", out, DISPLAY=display) as process,
     ):
-        wait_for_recording(tmp_path, process)
-        shown = screenshot(pixels)
-        press = ["xdotool", "search", "--name", "^posecli - tcp", "windowfocus", "key", "q"]
+        wait_for_frames(process)
+        wait_until(lambda: bool(screenshot(pixels).any()))
+        shown = screenshot(pixels).astype(int)
+        press = ["xdotool", "search", "--name", "^posecli - tcp", "windowactivate", "--sync", "key", keys]
         subprocess.run(press, env={**os.environ, "DISPLAY": display}, check=True, stdout=subprocess.DEVNULL)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert LOST not in stderr
     recorded = contents(out)
     assert len(recorded.images) == int(SUMMARY.fullmatch(stdout)[1])
+    # A frame of 320 x 240 pixels, each quarter of another colour, beside 240 x 240 of paper.
     height, width = recorded.images[0].shape[:2]
-    window = shown[:height, :width]
-    frame, view = window[:, : width // 2 - 20], window[:200, width // 2 + 80 :]
-    assert np.ptp(frame.astype(int), axis=(0, 1)).min() > 200  # red, green, blue and white
-    assert view.mean() > 230  # paper
+    blue, green, red = (shown[..., channel] for channel in range(3))
+    for colour in (red - np.maximum(blue, green), green - np.maximum(blue, red), blue - np.maximum(green, red)):
+        assert 0.1 * height * width < (colour > 150).sum() < 0.25 * height * width
+    assert 0.4 * height * width < (shown.min(-1) > 225).sum() < 0.7 * height * width
 
 
 @pytest.mark.usefixtures("no_models")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from hourglass.predict import ZOOMS, Detector
 from pipeline.crop import Region
 from pipeline.errors import DeviceError
-from pipeline.runtime import OPSET, choose_runtime, compile_network, open_onnx, to_onnx
+from pipeline.runtime import OPSET, InParts, choose_runtime, compile_network, open_onnx, to_onnx
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, find_weights
 
@@ -184,6 +185,23 @@ def test_nothing_is_printed_and_nobody_called():
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
+    """ONNX Runtime's telemetry begins with a note in the folder for temporary files, even while it is loaded."""
+    code = """if True:
+        import os, sys
+        os.environ["TMPDIR"] = sys.argv[1]
+        os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+        from pipeline.runtime import _onnxruntime
+        assert _onnxruntime().get_available_providers()
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_library_says_while_it_is_loaded_is_not_heard():
     code = """if True:
         import os, sys
@@ -198,3 +216,71 @@ def test_what_a_library_says_while_it_is_loaded_is_not_heard():
             print(error, file=sys.stderr)
     """
     assert run_alone(code).stderr == "aftermissing\n"
+
+
+# Memory
+
+
+class Small:
+    """A network on a device that holds `room` rows; the numbers of rows that it was asked for."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.asked = room, []
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(rows))
+        if len(rows) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return 2 * rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "room", "asked"),
+    [
+        (5, 99, [5]),
+        (16, 99, [16]),
+        (35, 99, [16, 16, 3]),
+        (35, 10, [16, 8, 8, 8, 8, 3]),
+        (20, 3, [16, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
+        (3, 1, [3, 1, 1, 1]),  # half of what was tried
+    ],
+)
+def test_where_memory_is_full_half_as_many_rows_go_at_a_time(rows, room, asked):
+    small = Small(room)
+    network = InParts(small, 16)
+    inputs = torch.arange(2.0 * rows).reshape(rows, 2)
+    assert torch.equal(network(inputs), 2 * inputs)
+    assert small.asked == asked
+    small.asked.clear()
+    network(inputs)
+    assert max(small.asked) <= room  # remembered
+
+
+def test_where_not_even_one_row_fits():
+    network = InParts(Small(0), 16)
+    with pytest.raises(DeviceError) as caught:
+        network(torch.zeros(4, 2))
+    assert str(caught.value) == "the device's memory is full; close other programs that use it, or try --device cpu"
+
+
+def test_other_errors_are_errors():
+    def fails(_rows: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        InParts(fails, 16)(torch.zeros(4, 2))
+
+
+def test_what_a_failed_attempt_took_is_given_back_before_the_next():
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def network(rows: torch.Tensor) -> torch.Tensor:
+        assert all(reference() is None for reference in held)
+        large = torch.zeros(len(rows), 10)
+        held.append(weakref.ref(large))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return rows
+
+    assert len(InParts(network, 8)(torch.zeros(8, 1))) == 8
+    assert len(held) == 6
