@@ -34,6 +34,7 @@ from hourglass.teacher import Teacher
 from pipeline.atomic import cannot_write, check_writable, write_whole
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, DataError, InputError, OutputError, PoseError
+from pipeline.pickles import check_torch_file
 from pipeline.skeleton import get_skeleton
 from pipeline.weights import file_sha256
 
@@ -72,6 +73,7 @@ class State:
     def load(self, path: Path) -> None:
         """Continue from a resume file; CheckpointError if it does not fit this run."""
         try:
+            check_torch_file(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
             for name, value in content["run"].items():
                 if value != self.run[name]:

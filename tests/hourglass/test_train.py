@@ -216,8 +216,15 @@ def test_an_error_without_words_is_named(tiny, monkeypatch):
         raise EOFError
 
     tiny.resume_file.touch()
-    monkeypatch.setattr(torch, "load", wordless)
+    monkeypatch.setattr(train, "check_torch_file", wordless)
     with pytest.raises(CheckpointError, match=r"cannot resume from it \(EOFError\)"):
+        train_hourglass(tiny, resume=True)
+
+
+def test_a_resume_file_nested_deeply_is_refused_before_torch_reads_it(tiny):
+    """A key a million deep, whose hashing ends the program."""
+    tiny.resume_file.write_bytes(b"\x80\x02}" + b")" + b"\x85" * 10**6 + b"K\x01s.")
+    with pytest.raises(CheckpointError, match=r"cannot resume from it \(.*nested too deeply"):
         train_hourglass(tiny, resume=True)
 
 
