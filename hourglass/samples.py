@@ -156,24 +156,28 @@ class Samples(Dataset[Batch]):
         """
         if workers:
             self.room //= workers  # each keeps photos of its own
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, end),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=pin,
-            worker_init_fn=prepare_worker if workers else None,
-            multiprocessing_context=worker_context() if workers else None,
-        )
-        yield from loader
+        yield from drawn_ahead(self, range(first, end), workers=workers, pin=pin)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker is sent: everything but the photos read so far."""
         return {**self.__dict__, "images": {}}
 
 
-def worker_context() -> BaseContext:
+def drawn_ahead(batches: Dataset[Any], steps: range, *, workers: int, pin: bool) -> DataLoader[Any]:
+    """The batches of these steps, whole as they are, in order, drawn ahead by so many worker processes."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+        worker_init_fn=_prepare_worker if workers else None,
+        multiprocessing_context=_worker_context() if workers else None,
+    )
+
+
+def _worker_context() -> BaseContext:
     """Workers come from a server that has imported all they need: each on its own would take seconds, one after the
     other. A fork of this process itself could wait for ever for a thread of OpenCV's that did not come along.
     """
@@ -182,7 +186,7 @@ def worker_context() -> BaseContext:
     return context
 
 
-def prepare_worker(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
     """OpenCV's threads would fight the other workers for the processor; and a signal to the whole group is for the
     training process, which still needs this one's samples for its last step.
     """

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from hourglass.photos import PhotoSet
-from hourglass.samples import kept_bytes_here, prepare_worker, worker_context
+from hourglass.samples import drawn_ahead, kept_bytes_here
 from hourglass.scenes import Composer, Model, Scene, SceneConfig
 from pipeline.errors import DataError
 from pipeline.skeleton import LSP14
@@ -103,17 +103,7 @@ class SceneSamples(Dataset[SceneBatch]):
         """
         if workers:
             self.room //= workers  # each keeps photos of its own
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, end),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=pin,
-            worker_init_fn=prepare_worker if workers else None,
-            multiprocessing_context=worker_context() if workers else None,
-        )
-        yield from loader
+        yield from drawn_ahead(self, range(first, end), workers=workers, pin=pin)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker is sent: everything but the photos read so far."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ class State:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    def learn(self, loss: Tensor, *, rate: float, ema: float) -> None:
+        """One step down the gradient of a loss at a rate, and of the moving average with this decay."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimiser.step()
+        # A young average follows quickly, or the random start would stay in it for long.
+        _update_average(self.average, self.model, decay=min(ema, (1 + self.step) / (10 + self.step)))
+        self.step += 1
 
     def save(self, path: Path) -> None:
         """Write the resume file, to a temporary name first; OutputError if it cannot be written."""
@@ -112,8 +125,7 @@ def new_state(config: TrainConfig, device: torch.device, *, start: Detector | No
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
-    """Move the moving average of weights towards the network's, and its other values to them."""
+def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], 1 - decay)
@@ -145,15 +157,15 @@ def _loss(
 ) -> Tensor:
     """Loss of a batch on its device, the mean over stacks (intermediate supervision)."""
     crops, xy, labelled = batch
-    with torch.autocast(crops.device.type, torch.bfloat16, enabled=bfloat16):
-        images = to_input(crops, config.pixels) if teacher is None else teacher.shown(crops, config.pixels)
-        stacks = network(images)
-        targets = None if teacher is None else teacher.targets(crops)
-    if teacher is not None:
-        xy = teacher.placed(xy)
-    loss = mean_loss(torch.stack([config.codec.losses(maps, xy) for maps in stacks]), labelled, trim=trim)
-    if teacher is None or targets is None:
+    products = partial(torch.autocast, crops.device.type, torch.bfloat16, enabled=bfloat16)
+    with products():
+        stacks = network(to_input(crops, config.pixels) if teacher is None else teacher.shown(crops, config.pixels))
+    placed = xy if teacher is None else teacher.placed(xy)
+    loss = mean_loss(torch.stack([config.codec.losses(maps, placed) for maps in stacks]), labelled, trim=trim)
+    if teacher is None:
         return loss
+    with products():
+        targets = teacher.targets(crops)
     taught = torch.stack([config.codec.losses_against(maps, targets) for maps in stacks])
     return loss.lerp(mean_loss(taught, torch.ones_like(labelled), trim=0.0), teacher.share)
 
@@ -171,17 +183,9 @@ def train_step(
     """One update, and the loss before it."""
     crops, xy, labelled = (part.to(state.device, non_blocking=True) for part in batch)
     network.train()
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
     bfloat16 = trains_in_bfloat16(config.precision, crops.device)
     loss = _loss(network, (crops, xy, labelled), config=config, teacher=teacher, trim=trim, bfloat16=bfloat16)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-    state.optimiser.step()
-    # A young average follows quickly, or the random start would stay in it for long.
-    update_average(state.average, state.model, decay=min(config.ema, (1 + state.step) / (10 + state.step)))
-    state.step += 1
+    state.learn(loss, rate=rate, ema=config.ema)
     return _over_processes(loss.detach())
 
 
@@ -228,6 +232,11 @@ def load_sets(config: TrainConfig) -> tuple[list[PhotoSet], PhotoSet]:
     return [photos.to_skeleton(skeleton) for photos in sets], held.to_skeleton(skeleton)
 
 
+def about_sets(sets: list[PhotoSet]) -> list[dict[str, Any]]:
+    """What weights say about the sets that they were trained on."""
+    return [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
+
+
 def provenance(
     config: TrainConfig, state: State, sets: list[PhotoSet], *, held: PhotoSet, pck: dict[str, Any] | None
 ) -> dict[str, Any]:
@@ -239,9 +248,8 @@ def provenance(
     if config.teacher:
         recipe["teacher_sha256"] = file_sha256(Path(config.teacher))
     samples = state.step * config.batch
-    about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
     return {
-        "data": about,
+        "data": about_sets(sets),
         "recipe": recipe,
         "steps": state.step,
         "epochs": samples / sum(len(photos) * photos.weight for photos in sets),

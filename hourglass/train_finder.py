@@ -20,7 +20,7 @@ from hourglass.predict import Detector, to_input
 from hourglass.recipe import TrainConfig, learning_rate
 from hourglass.scene_samples import SceneBatch, SceneSamples
 from hourglass.scenes import SceneConfig
-from hourglass.train import State, load_sets, new_state, stoppable, update_average
+from hourglass.train import State, about_sets, load_sets, new_state, stoppable
 from pipeline.atomic import check_writable
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, OutputError, PoseError
@@ -89,18 +89,11 @@ def _step(state: State, batch: SceneBatch, *, config: FinderTraining, rate: floa
     crops, people, labelled, ignored = (part.to(state.device, non_blocking=True) for part in batch)
     images = to_input(crops, run.pixels)
     state.model.train()
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
     bfloat16 = trains_in_bfloat16(run.precision, images.device)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
         maps = state.model(images)[-1]
     loss = config.codec.loss(maps, people, labelled=labelled, ignored=ignored)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-    state.optimiser.step()
-    update_average(state.average, state.model, decay=min(run.ema, (1 + state.step) / (10 + state.step)))
-    state.step += 1
+    state.learn(loss, rate=rate, ema=run.ema)
     return loss.detach()
 
 
@@ -110,11 +103,10 @@ def _validate(
     """Measure the averaged network on scenes of the held-back photos and write it out."""
     finder = Finder(state.average, config.codec, state.device, {}, config.run.pixels)
     score = score_finder(finder, scenes) if scenes else None
-    about = [{"kind": p.name, "photos": len(p), "weight": p.weight, "sha256": fingerprint(p)} for p in sets]
     kept = ("batch", "optimiser", "rate", "weight_decay", "warm_up", "cool_down", "ema", "seed", "precision")
     recipe = {name: getattr(config.run, name) for name in kept}
     told = {
-        "data": about,
+        "data": about_sets(sets),
         "recipe": {**recipe, "init": Path(config.run.init).name, "scenes": asdict(config.scenes)},
         "steps": state.step,
         "validation": {"kind": held.name, "photos": len(held), "sha256": fingerprint(held), "score": score},

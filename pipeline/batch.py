@@ -25,7 +25,6 @@ from pipeline.export import WRITERS
 from pipeline.lock import locked
 from pipeline.machine import versions
 from pipeline.run import (
-    FINDER,
     Models,
     Summary,
     Wishes,
@@ -34,6 +33,7 @@ from pipeline.run import (
     weights_files,
     weights_note,
 )
+from pipeline.weights import DEFAULT_FINDER
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Batch:
     runtime: str = "auto"
     wishes: Wishes = field(default_factory=Wishes)
     exports: tuple[str, ...] = ()
-    finder: str = FINDER
+    finder: str = DEFAULT_FINDER
 
     def load_models(self) -> Models:
         """The networks; raises what `Models.load` and `open_device` raise."""

@@ -22,19 +22,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hourglass.predict import ZOOMS
-from pipeline.crop import Region
 from pipeline.device import open_device, share_processor
 from pipeline.errors import DeviceError
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
-from pipeline.run import FINDER, Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
+from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
 from pipeline.runtime import choose_runtime
 from pipeline.stopwatch import Stopwatch
 from pipeline.video import Frame, VideoWriter, probe, read_frames
-from pipeline.weights import find_weights
+from pipeline.weights import DEFAULT_FINDER, DEFAULT_LIFTER, find_weights
 
-LIFTER = "baseline"
 TURN = 30  # frames
 STAGES = {
     "decode": "read the clip, once to find people and once to draw",
@@ -73,7 +70,7 @@ class Race:
     contenders: tuple[Contender, ...]
     frames: int | None = None
     rounds: int = 3
-    finder: str = FINDER
+    finder: str = DEFAULT_FINDER
 
 
 def contenders(
@@ -116,13 +113,9 @@ class Runner:
         share_processor()
         began = time.perf_counter()
         device = open_device(self.contender.device)
-        names = {"hourglass": self.contender.hourglass, "finder": self.finder, "lifter": LIFTER}
+        names = {"hourglass": self.contender.hourglass, "finder": self.finder, "lifter": DEFAULT_LIFTER}
         self.models = Models.load(**names, device=device, runtime=self.contender.runtime)
-        image = next(read_frames(self.source)).image
-        height, width = image.shape[:2]
-        self.models.finder.people(image)
-        whole = Region((width - 1) / 2, (height - 1) / 2, max(width, height))
-        self.models.detector.regions(image, [whole], flip_test=True, zooms=ZOOMS)
+        self.models.warm_up(next(read_frames(self.source)).image)
         self.watch = Stopwatch(partial(torch.cuda.synchronize, device) if device.type == "cuda" else None)
         self.parts = self._parts()
         return time.perf_counter() - began

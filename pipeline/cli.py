@@ -16,6 +16,7 @@ import typer
 
 from pipeline.errors import PoseError
 from pipeline.signals import tidy_end
+from pipeline.weights import DEFAULT_FINDER, DEFAULT_HOURGLASS, DEFAULT_LIFTER
 
 if TYPE_CHECKING:
     from pipeline.batch import Batch
@@ -50,10 +51,7 @@ People = Annotated[int, typer.Option(min=1, help="to follow at a time, the most 
 Height = Annotated[float | None, typer.Option(help="of the person, cm; none: an adult of average build")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
-DEFAULT_HOURGLASS = "hourglass-m"
 QUICK_HOURGLASS = "hourglass-s"
-DEFAULT_FINDER = "finder"
-DEFAULT_LIFTER = "baseline"
 
 
 def main() -> None:

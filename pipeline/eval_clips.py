@@ -1,6 +1,7 @@
 """How good the whole program is: clips with exact 2D and 3D truth, run as a user would run them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def score_clip(poses: Poses, truth: ClipTruth, lifter: Lifter) -> ClipScores:
     limbs = Skeleton("limbs", LIMB_JOINTS, (-1,) * len(LIMB_JOINTS))
     found = poses.track.frame
     predicted = np.full(truth.xy.shape, NAN)
-    predicted[found] = _limbs(poses.track.xy, poses.track.skeleton)
+    predicted[found] = limb_joints(poses.track.xy, poses.track.skeleton)
     length = torso_length(truth.xy, np.ones(truth.xy.shape[:2], bool), limbs)
     hits = correct(predicted, truth.xy, length, threshold=PCK_AT)
     pck = 100 * float(hits[truth.inside].mean()) if truth.inside.any() else NAN
@@ -162,7 +163,8 @@ def lifted_again(poses: Poses, focal_px: float, lifter: Lifter) -> Poses:
     return replace(poses, clip=clip, lifted=lift_track(poses.track, lifter, camera_of(clip), wishes=Wishes()))
 
 
-def _limbs(points: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def limb_joints(points: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """The 12 limb joints (T, 12, ...) of points (T, J, ...) of a skeleton."""
     return points[:, skeleton.indices(LIMB_JOINTS)]
 
 
@@ -171,15 +173,15 @@ def _root(limbs: np.ndarray) -> np.ndarray:
     return limbs[:, HIPS].mean(1)
 
 
-def _rooted(limbs: np.ndarray) -> np.ndarray:
+def rooted(limbs: np.ndarray) -> np.ndarray:
     """Limb joints (T, 12, 3) relative to the middle of the hips."""
     return limbs - _root(limbs)[:, None]
 
 
 def _pose_errors(poses: Poses, truth: ClipTruth) -> tuple[float, float]:
     """MPJPE and PA-MPJPE, mm."""
-    lifted = _rooted(_limbs(poses.lifted.xyz, poses.lifted.skeleton))
-    true = _rooted(truth.xyz[poses.track.frame])
+    lifted = rooted(limb_joints(poses.lifted.xyz, poses.lifted.skeleton))
+    true = rooted(truth.xyz[poses.track.frame])
     return mpjpe(lifted, true), pa_mpjpe(lifted, true)
 
 
@@ -187,7 +189,7 @@ def _motion_errors(poses: Poses, truth: ClipTruth) -> dict[str, Any]:
     """The figures of `ClipScores` about motion, by name."""
     frame, times = poses.track.frame, poses.clip.times
     scene: Scene = place_people([poses], wishes=Wishes())
-    world = _limbs(scene.worlds[0], poses.lifted.skeleton)
+    world = limb_joints(scene.worlds[0], poses.lifted.skeleton)
     ours, true = scene.ground.to_camera(world), truth.xyz[frame]
     root, root_true = _root(ours), _root(true)
     scale = float((root * root_true).sum() / (root * root).sum())
@@ -201,7 +203,7 @@ def _motion_errors(poses: Poses, truth: ClipTruth) -> dict[str, Any]:
         "skate_mm_s": skating(feet, times, contact),
         "skate_true_mm_s": skating(truth.world[:, ANKLES], times, contact),
         "accel_mm_s2": acceleration_error(
-            _rooted(_limbs(poses.lifted.xyz, poses.lifted.skeleton)), _rooted(true), frame, times
+            rooted(limb_joints(poses.lifted.xyz, poses.lifted.skeleton)), rooted(true), frame, times
         ),
         "accel_world_mm_s2": acceleration_error(ours, (truth.world @ first)[frame], frame, times),
     }
@@ -254,10 +256,11 @@ def evaluate_clips(folder: Path, models: Models) -> dict[str, Any]:
         except DataError as error:
             raise DataError(f"{folder / name}_gt.json: {error}") from error
     keys = [field.name for field in fields(ClipScores)]
-    return {"clips": clips, "mean": {key: _mean([scores[key] for scores in clips.values()]) for key in keys}}
+    return {"clips": clips, "mean": {key: mean([scores[key] for scores in clips.values()]) for key in keys}}
 
 
-def _mean(values: list[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Of the figures that are defined; NaN if none is."""
     defined = [value for value in values if np.isfinite(value)]
     return float(np.mean(defined)) if defined else NAN
 

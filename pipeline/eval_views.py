@@ -15,15 +15,12 @@ import numpy as np
 from lifter.metrics import mpjpe, pa_mpjpe
 from pipeline.calibration import View, read_calibration
 from pipeline.errors import DataError, InputError
-from pipeline.eval_clips import lifted_again
+from pipeline.eval_clips import HIPS, NAN, lifted_again, limb_joints, mean, rooted
 from pipeline.run import Models, Poses, as_one, find_poses
-from pipeline.skeleton import LIMB_JOINTS
 from pipeline.triangulate import MOST_VIEWS, triangulate
 from pipeline.video import probe
 
 ENOUGH_JOINTS = 8  # of the 12, the hips among them, that a frame must have in the reference
-HIPS = [LIMB_JOINTS.index("l_hip"), LIMB_JOINTS.index("r_hip")]
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -132,16 +129,9 @@ def watched(poses: Poses, view: View, exact: Poses) -> Watched:
         everywhere[poses.track.frame] = values
         return everywhere
 
-    flat = poses.track.skeleton.indices(LIMB_JOINTS)
-    solid = [one.lifted.xyz[:, one.lifted.skeleton.indices(LIMB_JOINTS)] for one in (poses, exact)]
-    return Watched(
-        view, spread(poses.track.xy[:, flat]), spread(poses.track.score[:, flat]), *(spread(rooted(s)) for s in solid)
-    )
-
-
-def rooted(points: np.ndarray) -> np.ndarray:
-    """Limb joints (T, 12, 3) relative to the middle of the hips."""
-    return points - points[:, HIPS].mean(1, keepdims=True)
+    flat = [spread(limb_joints(values, poses.track.skeleton)) for values in (poses.track.xy, poses.track.score)]
+    solid = [spread(rooted(limb_joints(one.lifted.xyz, one.lifted.skeleton))) for one in (poses, exact)]
+    return Watched(view, *flat, *solid)
 
 
 # Figures
@@ -261,15 +251,10 @@ def score_views(seen: Sequence[Watched]) -> dict[str, Any]:
         one.view.name: asdict(score_view(one, used, reference)) for one, used in zip(seen, reference.used, strict=True)
     }
     keys = [field.name for field in fields(ViewScores)]
-    mean = {key: _mean([scores[key] for scores in by_name.values()]) for key in keys}
+    means = {key: mean([scores[key] for scores in by_name.values()]) for key in keys}
     pairs = {f"{a.view.name} - {b.view.name}": asdict(score_pair(a, b)) for a, b in combinations(seen, 2)}
     reference_scores = asdict(score_reference(seen, reference))
-    return {"reference": reference_scores, "views": by_name, "mean": mean, "pairs": pairs}
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else NAN
+    return {"reference": reference_scores, "views": by_name, "mean": means, "pairs": pairs}
 
 
 LEGEND = """

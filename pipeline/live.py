@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hourglass.predict import ZOOMS
 from pipeline.capture import SILENT_S, Latest, check_source, live, source_name
 from pipeline.causal import CAUSAL_SMOOTHING, CausalPoses
-from pipeline.crop import Region
 from pipeline.errors import InputError
 from pipeline.export import check_export, export
 from pipeline.focal import focal_length
@@ -85,7 +83,7 @@ def process_live(job: LiveJob, load: Callable[[], Models]) -> LiveSummary:
     check_job(job)
     with live(job.source) as (latest, first):
         models = load()
-        warm_up(models, first.image)
+        models.warm_up(first.image)
         with ended_by_signals() as asked:
             watched = watch(job, latest, models, size=(first.image.shape[1], first.image.shape[0]), asked=asked)
     written = [] if job.out is None else [job.out]
@@ -106,14 +104,6 @@ def check_job(job: LiveJob) -> None:
         check_export(path)
     if job.show:
         check_screen()
-
-
-def warm_up(models: Models, image: np.ndarray) -> None:
-    """Have the networks make themselves ready for frames like this one, which takes seconds the first time."""
-    models.finder.people(image)
-    height, width = image.shape[:2]
-    whole = Region(width / 2, height / 2, float(max(width, height)))
-    models.detector.regions(image, [whole], flip_test=True, zooms=ZOOMS)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -31,7 +32,7 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Found, Sighting
+from pipeline.sighting import Sighting
 from pipeline.skeleton import H36M17
 from pipeline.track import Tracker, TrackOptions, track_of
 from pipeline.trajectory import (
@@ -44,9 +45,8 @@ from pipeline.trajectory import (
     world_path,
 )
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
-from pipeline.weights import file_sha256, find_weights
+from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 
-FINDER = "finder"  # the shipped one
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
 
 
@@ -64,7 +64,7 @@ class Models:
 
     @classmethod
     def load(
-        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = FINDER, runtime: str = "auto"
+        cls, *, hourglass: str, lifter: str, device: torch.device, finder: str = DEFAULT_FINDER, runtime: str = "auto"
     ) -> "Models":
         """Load all by name or path, detector and finder for a runtime of `pipeline.runtime`.
 
@@ -79,18 +79,21 @@ class Models:
             provenance,
         )
 
+    def find_joints(self, image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
+        """Joints in regions of a frame, as the detector's `regions` gives them with all its looks."""
+        return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
+
+    def warm_up(self, image: np.ndarray) -> None:
+        """Have the networks make themselves ready for frames like this one, which takes seconds the first time."""
+        height, width = image.shape[:2]
+        self.finder.people(image)
+        self.find_joints(image, [Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))])
+
     def tracker(self, *, people: int = 1) -> Tracker:
         """A tracker for one clip and so many people at a time."""
-
-        def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
-            return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
-
         options = TrackOptions(people=people)
-
-        def find_people(image: np.ndarray) -> list[Found]:
-            return self.finder.people(image, lowest=options.hopeful)
-
-        return Tracker(find_joints, find_people, self.detector.skeleton, options)
+        find_people = partial(self.finder.people, lowest=options.hopeful)
+        return Tracker(self.find_joints, find_people, self.detector.skeleton, options)
 
 
 def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:

@@ -22,7 +22,6 @@ FindJoints = Callable[[np.ndarray, Sequence[Region]], tuple[np.ndarray, np.ndarr
 # frame (H, W, 3) -> people, the surest first
 FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
-
 REMEMBERED = 20  # people who are lost
 
 
@@ -68,6 +67,9 @@ class _Person:
         return self.sighting.moved(self.velocity * (time_s - self.time_s))
 
 
+Seen = tuple[_Person, Sighting, np.ndarray]  # someone who is followed, as seen now, and the colours that are worn
+
+
 class Tracker:
     """Finds and follows the most prominent people, frame by frame."""
 
@@ -107,39 +109,36 @@ class Tracker:
     def _follow(self, image: np.ndarray, time_s: float) -> None:
         """Look at everyone where he or she was, and mark as lost who is not there any more."""
         followed = self._followed
-        seen: list[tuple[_Person, Sighting]] = []
+        seen: list[Seen] = []
         for person, sighting in zip(followed, self._look(image, [p.region for p in followed]), strict=True):
             if self._presence(sighting) >= self._options.kept and sighting.region is not None:
-                seen.append((person, sighting))
+                seen.append((person, sighting, colours(image, sighting, self._skeleton)))
             else:
                 self._lose(person)
-        for person, sighting in self._without_doubles(image, seen, time_s):
-            self._note(person, sighting, image, time_s)
+        for person, sighting, wears in self._without_doubles(seen, time_s):
+            self._note(person, sighting, wears, time_s)
 
-    def _without_doubles(
-        self, image: np.ndarray, seen: list[tuple[_Person, Sighting]], time_s: float
-    ) -> list[tuple[_Person, Sighting]]:
+    def _without_doubles(self, seen: list[Seen], time_s: float) -> list[Seen]:
         """Those seen, less everyone who has been taken for somebody else: of two who look the same, the one whom it
         suits less is hidden.
         """
         if len(seen) < 2:
             return seen
-        suits = sorted(seen, key=lambda pair: self._suits(image, pair[0], pair[1], time_s), reverse=True)
-        kept: list[tuple[_Person, Sighting]] = []
-        for person, sighting in suits:
-            if any(likeness(sighting, other) > self._options.same for _, other in kept):
-                self._lose(person)
+        kept: list[Seen] = []
+        for one in sorted(seen, key=lambda one: self._suits(one[0], one[1], one[2], time_s), reverse=True):
+            if any(likeness(one[1], other) > self._options.same for _, other, _ in kept):
+                self._lose(one[0])
             else:
-                kept.append((person, sighting))
+                kept.append(one)
         return kept
 
-    def _suits(self, image: np.ndarray, person: _Person, sighting: Sighting, time_s: float) -> float:
+    def _suits(self, person: _Person, sighting: Sighting, wears: np.ndarray, time_s: float) -> float:
         """How well a sighting goes with where the person must be and what he or she wears."""
-        wears = colour_distance(person.colours, colours(image, sighting, self._skeleton))
-        return likeness(sighting, person.expected(time_s)) - np.nan_to_num(wears) / self._options.other_colours
+        clothes = np.nan_to_num(colour_distance(person.colours, wears)) / self._options.other_colours
+        return likeness(sighting, person.expected(time_s)) - clothes
 
-    def _note(self, person: _Person, sighting: Sighting, image: np.ndarray, time_s: float) -> None:
-        """Write down where the person is now."""
+    def _note(self, person: _Person, sighting: Sighting, wears: np.ndarray, time_s: float) -> None:
+        """Write down where the person is now, and in what colours (3, 3)."""
         region, since = sighting.region, time_s - person.time_s
         assert region is not None
         if not person.lost:
@@ -148,7 +147,7 @@ class Tracker:
             moved = np.array([region.x - person.region.x, region.y - person.region.y]) / since
             person.velocity += 0.3 * (np.zeros(2) if person.lost else moved - person.velocity)
         person.sighting, person.region, person.time_s, person.lost = sighting, region, time_s, False
-        person.colours = blended(person.colours, colours(image, sighting, self._skeleton), share=0.1)
+        person.colours = blended(person.colours, wears, share=0.1)
         person.prominence += 0.1 * (self._prominence(sighting) - person.prominence)
 
     def _lose(self, person: _Person) -> None:
@@ -175,24 +174,28 @@ class Tracker:
         for sighting in self._settled(image, regions):
             if any(likeness(sighting, person.sighting) > self._options.same for person in self._followed):
                 continue
-            back = self._recognised(image, sighting, time_s)
+            wears = colours(image, sighting, self._skeleton)
+            back = self._recognised(sighting, wears, time_s)
             if back is not None:
-                self._note(back, sighting, image, time_s)
+                self._note(back, sighting, wears, time_s)
             else:
-                self._welcome(sighting, image, time_s)
+                self._welcome(sighting, wears, time_s)
 
     def _unexplained(self, found: Sequence[Found]) -> list[Region]:
         """Regions in which there may be somebody who is not followed yet and is prominent enough to be."""
-        taken = np.array([[p.region.x, p.region.y, p.region.side] for p in self._followed]).reshape(-1, 3)
-        full = len(taken) >= self._options.people
-        least = min((person.prominence for person in self._followed), default=0.0) if full else 0.0
+        taken, least = _squares([person.region for person in self._followed]), self._to_outshine()
         regions = []
         for one in sorted(found, key=lambda one: one.score * one.region.side**0.5, reverse=True):
-            square = np.array([[one.region.x, one.region.y, one.region.side]])
-            hidden = len(taken) and overlaps(square, taken).max() > 0.75
-            if not hidden and one.region.side**0.5 > least * self._options.outshines:
+            hidden = len(taken) and overlaps(_squares([one.region]), taken).max() > 0.75
+            if not hidden and one.region.side**0.5 > least:
                 regions.append(one.region)
         return regions
+
+    def _to_outshine(self) -> float:
+        """What the prominence of somebody new must exceed: nothing while there is room."""
+        if len(self._followed) < self._options.people:
+            return -np.inf
+        return min(person.prominence for person in self._followed) * self._options.outshines
 
     def _settled(self, image: np.ndarray, regions: Sequence[Region]) -> list[Sighting]:
         """Everyone in and around these regions, each once, the most prominent first."""
@@ -207,9 +210,8 @@ class Tracker:
                 kept.append(sighting)
         return kept
 
-    def _recognised(self, image: np.ndarray, sighting: Sighting, time_s: float) -> _Person | None:
+    def _recognised(self, sighting: Sighting, wears: np.ndarray, time_s: float) -> _Person | None:
         """Who of the lost this is, if anyone."""
-        wears = colours(image, sighting, self._skeleton)
         costs = [(self._strangeness(p, sighting, wears, time_s), p) for p in self._people if p.lost]
         cost, person = min(costs, key=lambda pair: pair[0], default=(np.inf, None))
         return person if cost < 1 else None
@@ -230,26 +232,22 @@ class Tracker:
         size = abs(np.log(region.side / last.side)) / np.log(2.0)
         return max(near, size, float(np.nan_to_num(clothes)))
 
-    def _welcome(self, sighting: Sighting, image: np.ndarray, time_s: float) -> None:
+    def _welcome(self, sighting: Sighting, wears: np.ndarray, time_s: float) -> None:
         """Follow somebody new, if there is room or he or she is more prominent than somebody who is followed."""
         region, prominence = sighting.region, self._prominence(sighting)
         assert region is not None
-        least = min((person.prominence for person in self._followed), default=0.0)
-        if len(self._followed) >= self._options.people and prominence <= least * self._options.outshines:
+        if prominence <= self._to_outshine():
             return
         self._numbers += 1
-        wears = colours(image, sighting, self._skeleton)
         self._people.append(_Person(self._numbers, sighting, region, time_s, wears, prominence))
 
     # Letting go
 
     def _doubt(self, found: Sequence[Found]) -> None:
         """Someone who is hardly seen, and whom the finder does not find again and again, is no person any more."""
-        squares = np.array([[one.region.x, one.region.y, one.region.side] for one in found]).reshape(-1, 3)
+        squares = _squares([one.region for one in found])
         for person in self._followed:
-            region = person.region
-            own = np.array([[region.x, region.y, region.side]])
-            confirmed = len(squares) and overlaps(own, squares).max() > 0.3
+            confirmed = len(squares) and overlaps(_squares([person.region]), squares).max() > 0.3
             clear = self._presence(person.sighting) >= 2 * self._options.kept
             person.doubts = 0 if confirmed or clear else person.doubts + 1
         # Not lost, or he or she would be looked for there at once, and found there.
@@ -275,6 +273,11 @@ class Tracker:
     def _prominence(self, sighting: Sighting) -> float:
         region = sighting.region
         return 0.0 if region is None else self._presence(sighting) * region.side**0.5
+
+
+def _squares(regions: Sequence[Region]) -> np.ndarray:
+    """Regions as `overlaps` takes them (N, 3)."""
+    return np.array([[region.x, region.y, region.side] for region in regions]).reshape(-1, 3)
 
 
 def track_of(sightings: Sequence[tuple[int, float, Sighting]], skeleton: Skeleton, size: tuple[int, int]) -> Track2D:

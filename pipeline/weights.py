@@ -1,7 +1,7 @@
 """The weights that ship with the program: found by name through the manifest `assets/models.json`, and verified.
 
-Each entry of the manifest: name, kind ('hourglass' or 'lifter'), file, bytes, sha256 of the file, licence, recipe
-(the command that trained it) and metrics. The first entry of a kind is its default.
+Each entry of the manifest: name, kind ('hourglass', 'finder' or 'lifter'), file, bytes, sha256 of the file, licence,
+recipe (the command that trained it) and metrics. The first entry of a kind is its default.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError, InputError
+
+DEFAULT_HOURGLASS, DEFAULT_FINDER, DEFAULT_LIFTER = "hourglass-m", "finder", "baseline"
 
 
 def assets_folder() -> Path:

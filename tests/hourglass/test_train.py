@@ -3,7 +3,6 @@
 import json
 import logging
 import pickle
-import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from hourglass.train import load_sets, stoppable, train_hourglass
 from pipeline.checkpoint import load_checkpoint
 from pipeline.errors import CheckpointError, DataError, InputError, OutputError, PoseError
 from pipeline.jsonl import read_lines
+from tests.full_disk import files_up_to
 from tests.hourglass.photos import people, simple_set, write_lsp
 
 CALM = AugmentConfig(rotated=0, wide=0, close=0, colour=0, blurred=0, noisy=0, compressed=0, occluded=0)
@@ -232,13 +232,8 @@ def test_a_full_disk_keeps_the_old_resume_file(tiny):
     train_hourglass(replace(tiny, epochs=1))
     before = tiny.resume_file.read_bytes()
     state = train.new_state(replace(tiny, model=tiny.model.with_joints(14)), torch.device("cpu"))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    try:
-        with pytest.raises(OutputError, match=r"tiny\.resume\.pt: cannot be written"):
-            state.save(tiny.resume_file)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_up_to(2000), pytest.raises(OutputError, match=r"tiny\.resume\.pt: cannot be written"):
+        state.save(tiny.resume_file)
     assert tiny.resume_file.read_bytes() == before
     assert not list(tiny.out.parent.glob(".*"))
 
@@ -259,7 +254,7 @@ def test_learning_rate_without_warm_up_or_cool_down(tiny):
 def test_the_rate_reaches_the_optimiser(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(train, "learning_rate", lambda _config, step, _total: 1e-3 * (step + 1))
-    monkeypatch.setattr(train, "update_average", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(train, "_update_average", lambda *_args, **_kwargs: None)
     real = torch.optim.AdamW.step
 
     def spy(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
@@ -278,7 +273,7 @@ def test_the_average_of_weights_by_hand():
         new.weight.fill_(2.0)
         new.running_mean.fill_(8.0)
         new.num_batches_tracked.fill_(7)
-    train.update_average(kept, new, decay=0.75)
+    train._update_average(kept, new, decay=0.75)
     assert kept.weight.tolist() == [1.25, 1.25]
     assert kept.running_mean.tolist() == [2.0, 2.0]
     assert kept.num_batches_tracked.item() == 7

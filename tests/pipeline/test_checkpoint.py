@@ -3,7 +3,6 @@
 import json
 import pickle
 import re
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipeline.checkpoint import (
     save_checkpoint,
 )
 from pipeline.errors import CheckpointError, OutputError
+from tests.full_disk import files_up_to
 
 META = {"skeleton": "lsp14", "normalisation": {"mean": [0.5, -1e-3]}, "note": "Größe in px", "none": None}
 
@@ -243,13 +243,9 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(saved):
     before = saved.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(OutputError, match=r"weights\.safetensors: cannot be written \(.*[Ff]ile too large.*\)"):
-            save_checkpoint(saved, checkpoint())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = r"weights\.safetensors: cannot be written \(.*[Ff]ile too large.*\)"
+    with files_up_to(1000), pytest.raises(OutputError, match=told):
+        save_checkpoint(saved, checkpoint())
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 

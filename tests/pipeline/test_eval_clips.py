@@ -141,7 +141,7 @@ def test_the_true_focal_length_is_used_and_told_apart(walk, tmp_path):
     asked.clear()
     scores = score_clip(guessed, truth, lifter)
     assert asked == [700.0]
-    rooted = eval_clips._rooted(truth.xyz)
+    rooted = eval_clips.rooted(truth.xyz)
     assert scores.mpjpe_mm == pytest.approx(mpjpe(1.1 * rooted, rooted), rel=1e-6)
     assert scores.mpjpe_true_focal_mm < 0.5 * scores.mpjpe_mm
 
@@ -254,5 +254,5 @@ def test_the_table_has_every_figure_and_a_dash_where_there_is_none():
 
 
 def test_the_mean_is_over_the_clips_that_have_the_figure():
-    assert eval_clips._mean([1.0, float("nan"), 4.0]) == 2.5
-    assert np.isnan(eval_clips._mean([float("nan")]))
+    assert eval_clips.mean([1.0, float("nan"), 4.0]) == 2.5
+    assert np.isnan(eval_clips.mean([float("nan")]))

@@ -5,13 +5,11 @@ that are damaged do is tested where they are read.
 """
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from pipeline.export import WRITERS, export
 from pipeline.export_view import Footage
 from pipeline.render import Renderer
 from pipeline.video import VideoWriter, probe, read_frames
+from tests.full_disk import files_up_to
 from tests.pipeline.clips import contents
 from tests.pipeline.posed import two_people
 from tests.pipeline.quick import FRAMES, Nobody, plain_clip, quicken
@@ -62,17 +61,6 @@ def half_written(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(memoryview(content)[: len(content) // 2])
     full()
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """The system's own refusal to write, which the libraries meet as they would a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("moment", ["while frames are written", "when the video is completed"])
@@ -113,7 +101,7 @@ def test_a_disk_that_is_full_for_an_export(posecli, clip, monkeypatch, ending):
 def test_a_file_of_poses_that_the_system_cuts_short(tmp_path, ending):
     path, poses = tmp_path / f"walk{ending}", two_people()
     path.write_bytes(b"earlier")
-    with no_file_larger_than(1000), pytest.raises(OutputError) as caught:
+    with files_up_to(1000), pytest.raises(OutputError) as caught:
         export(path, poses)
     assert str(caught.value) == f"{path}: cannot be written (File too large); free some space or choose another folder"
     assert path.read_bytes() == b"earlier"
@@ -123,7 +111,7 @@ def test_a_file_of_poses_that_the_system_cuts_short(tmp_path, ending):
 def test_the_video_in_a_page_that_the_system_cuts_short(clip):
     poses = two_people()
     frames = (frame for _ in range(poses.frames) for frame in read_frames(clip))
-    with no_file_larger_than(1000), pytest.raises(OutputError, match=r"clip\.mp4: cannot be written \(File too large"):
+    with files_up_to(1000), pytest.raises(OutputError, match=r"clip\.mp4: cannot be written \(File too large"):
         export(clip.with_name("walk.html"), poses, footage=Footage(probe(clip), frames))
     assert names_in(clip.parent) == ["in.mp4"]
     assert nothing_temporary(clip)

@@ -4,7 +4,6 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pipeline import video as module
 from pipeline.audio import sound_packets
 from pipeline.errors import InputError, OutputError
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
+from tests.full_disk import files_up_to
 from tests.pipeline.clips import (
     BEEP_S,
     Contents,
@@ -718,21 +718,6 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Limit the size of files, which to a program is much like a full disk.
-
-    Only within the block: pytest's own output may be a file too.
-    """
-    resource = pytest.importorskip("resource", reason="limits on the size of files are a matter of Unix")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99, 1.0], ids=str)
