@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hourglass.data import PhotoSet, fingerprint
-from hourglass.finder import Finder, FinderCodec, save_finder
+from hourglass.finder import KIND, Finder, FinderCodec, save_finder
 from hourglass.finder_score import score_finder
 from hourglass.model import STRIDE, HourglassConfig
 from hourglass.predict import Detector, to_input
@@ -22,6 +22,7 @@ from hourglass.scene_samples import SceneBatch, SceneSamples
 from hourglass.scenes import SceneConfig
 from hourglass.train import State, about_sets, load_sets, new_state, stoppable
 from pipeline.atomic import check_writable
+from pipeline.checkpoint import kind_of
 from pipeline.device import open_device, trains_in_bfloat16
 from pipeline.errors import CheckpointError, OutputError, PoseError
 from pipeline.jsonl import add_line, cut_lines
@@ -63,10 +64,19 @@ class FinderTraining:
         )
 
 
-def _first_state(config: FinderTraining, device: torch.device, *, start: Detector | None) -> State:
-    """A random start, or one from all of a detector's weights but those of its joints' maps."""
+def _load_start(path: Path) -> Detector | Finder:
+    """What a run starts from; CheckpointError if it is neither a detector nor a finder."""
+    load = Finder.load if kind_of(path) == KIND else Detector.load
+    return load(path, torch.device("cpu"))
+
+
+def _first_state(config: FinderTraining, device: torch.device, *, start: Detector | Finder | None) -> State:
+    """A random start, one from all of a detector's weights but those of its joints' maps, or a finder's weights."""
     state = new_state(config.run, device)
     for network in (state.model, state.average):
+        if isinstance(start, Finder):
+            network.load_state_dict(start.model.state_dict())
+            continue
         if start is not None:
             shared = {name: value for name, value in start.model.state_dict().items() if not name.startswith("scores.")}
             network.load_state_dict(shared, strict=False)
@@ -76,11 +86,13 @@ def _first_state(config: FinderTraining, device: torch.device, *, start: Detecto
     return state
 
 
-def _continued(run: TrainConfig, start: Detector) -> TrainConfig:
-    """The run with the network and the pixels of the detector it starts from, for frames of the run's size."""
-    if start.model.config.stacks != 1:
-        raise CheckpointError(f"{run.init}: has {start.model.config.stacks} stacks; start a finder from one of 1 stack")
-    return replace(run, model=replace(start.model.config, input_size=run.model.input_size), pixels=start.pixels)
+def _continued(config: FinderTraining, start: Detector | Finder) -> FinderTraining:
+    """The run with the network, the pixels and a finder's codec of what it starts from, for frames of its own size."""
+    run, stacks = config.run, start.model.config.stacks
+    if stacks != 1:
+        raise CheckpointError(f"{run.init}: has {stacks} stacks; start a finder from one of 1 stack")
+    run = replace(run, model=replace(start.model.config, input_size=run.model.input_size), pixels=start.pixels)
+    return replace(config, run=run, codec=start.codec if isinstance(start, Finder) else config.codec)
 
 
 def _step(state: State, batch: SceneBatch, *, config: FinderTraining, rate: float) -> Tensor:
@@ -119,15 +131,15 @@ def _validate(
 def train_finder(config: FinderTraining, *, resume: bool = False) -> Path:
     """Train a finder and return the path of its weights. Ctrl-C saves the state first.
 
-    `config.run.init` is a detector of one stack, whose network the finder then has and starts from. Raises
-    DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be written,
-    CheckpointError for a resume file or a detector to start from that does not fit, PoseError if the loss stops being a
-    number.
+    `config.run.init` is a detector of one stack, whose network the finder then has and starts from, or a finder that is
+    trained on. Raises DataError for a set in the wrong layout or without whole people, OutputError if weights cannot be
+    written, CheckpointError for a resume file or weights to start from that do not fit, PoseError if the loss stops
+    being a number.
     """
     warm_up = min(config.run.warm_up, config.steps // 10)  # of a short run
-    start = Detector.load(Path(config.run.init), torch.device("cpu")) if config.run.init else None
-    run = config.run if start is None else _continued(config.run, start)
-    run = replace(run, model=run.model.with_joints(config.codec.classes), warm_up=warm_up)
+    start = _load_start(Path(config.run.init)) if config.run.init else None
+    config = config if start is None else _continued(config, start)
+    run = replace(config.run, model=config.run.model.with_joints(config.codec.classes), warm_up=warm_up)
     config = replace(config, run=run)
     check_writable(run.out)
     if run.out.suffix != ".safetensors":

@@ -7,6 +7,8 @@ Optimiser state does not belong here; it has a resume file of its own.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,17 +83,8 @@ def load_checkpoint(path: Path, kind: str) -> Checkpoint:
 
     Raises CheckpointError if the file is missing, damaged, not ours, of a later format, or of another kind.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such weights file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header_text = (file.metadata() or {}).get(HEADER_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable weights file ({error}); fetch or train it again") from error
-    if header_text is None:
-        raise CheckpointError(f"{path}: a safetensors file, but not one of posecli; import it with its own tool first")
-    header = _parse_header(path, header_text)
+    with _opened(path) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if header["kind"] != kind:
         raise CheckpointError(f"{path}: expected weights of a {kind}, got those of a {header['kind']}")
     actual = digest(tensors)
@@ -99,6 +92,29 @@ def load_checkpoint(path: Path, kind: str) -> Checkpoint:
         raise CheckpointError(f"{path}: damaged: expected sha256 {header['sha256']}, got {actual}; fetch it again")
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     return Checkpoint(kind, header["arch"], header["config"], header["meta"], floats)
+
+
+def kind_of(path: Path) -> str:
+    """What kind of network a file holds; CheckpointError if it is missing, damaged, not ours or of a later format."""
+    with _opened(path) as (_, header):
+        kind: str = header["kind"]
+    return kind
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """An open weights file and its header."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER_KEY)
+            if text is None:
+                reason = "a safetensors file, but not one of posecli; import it with its own tool first"
+                raise CheckpointError(f"{path}: {reason}")
+            yield file, _parse_header(path, text)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable weights file ({error}); fetch or train it again") from error
 
 
 def _parse_header(path: Path, text: str) -> dict[str, Any]:

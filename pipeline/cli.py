@@ -575,7 +575,9 @@ def train_finder(
         typer.Option(help="KIND:PATH, KIND:PATH@WEIGHT; KIND lsp, lspet, mpii, coco; repeatable", show_default=False),
     ],
     out: Out,
-    init: Annotated[str, typer.Option(help="a detector to start from, a shipped name or a file; none: at random")] = "",
+    init: Annotated[
+        str, typer.Option(help="a detector or finder to start from, a shipped name or a file; none: at random")
+    ] = "",
     steps: Annotated[int, typer.Option(min=1, help="length of the run")] = 20_000,
     batch: Annotated[int, typer.Option(min=1, help="scenes a step")] = 32,
     size: Annotated[int, typer.Option(min=64, help="longer side of a frame as the network sees it, pixels")] = 448,
@@ -595,7 +597,7 @@ def train_finder(
     from hourglass.train_finder import NETWORK, FinderTraining
     from hourglass.train_finder import train_finder as train
     from pipeline.device import PRECISIONS
-    from pipeline.weights import find_weights
+    from pipeline.weights import find_weights, names
 
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"{precision!r}: give one of {', '.join(PRECISIONS)}", param_hint="--precision")
@@ -604,7 +606,7 @@ def train_finder(
     run = TrainConfig(
         data=tuple(data),
         out=out,
-        init=str(find_weights("hourglass", init)) if init else "",
+        init=str(find_weights("finder" if init in names("finder") else "hourglass", init)) if init else "",
         model=replace(NETWORK, input_size=size),
         hold_back=hold_back,
         batch=batch,

@@ -20,6 +20,7 @@ from pipeline.checkpoint import load_checkpoint
 from pipeline.errors import CheckpointError, OutputError, PoseError
 from pipeline.jsonl import read_lines
 from pipeline.skeleton import LSP14
+from pipeline.weights import assets_folder
 from tests.hourglass.photos import simple_set
 
 NETWORK = HourglassConfig(stacks=1, widths=(8, 8), stem_width=4, block="plain", input_size=64)
@@ -191,6 +192,22 @@ def test_a_run_may_start_from_a_detector(tiny, tmp_path):
         if name.endswith("weight") and not name.startswith("scores."):
             torch.testing.assert_close(finder.model.state_dict()[name], kept, atol=1e-3, rtol=1e-3)
     assert finder.meta["provenance"]["recipe"]["init"] == "detector.safetensors"
+
+
+def test_a_run_may_go_on_from_a_finder(tiny, tmp_path):
+    codec = replace(tiny.codec, smallest=20.0)
+    first = train_finder(replace(tiny, codec=codec))
+    run = replace(tiny.run, init=str(first), out=tmp_path / "second.safetensors", rate=0.0, ema=0.0)
+    before, after = (load_checkpoint(path, "finder") for path in (first, train_finder(replace(tiny, run=run, steps=1))))
+    assert after.meta["codec"] == before.meta["codec"]
+    for name, kept in before.tensors.items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(after.tensors[name], kept, atol=2e-3, rtol=2e-3)
+
+
+def test_other_weights_are_no_start(tiny):
+    with pytest.raises(CheckpointError, match="expected weights of a hourglass, got those of a lifter"):
+        train_finder(replace(tiny, run=replace(tiny.run, init=str(assets_folder() / "lifter-baseline.safetensors"))))
 
 
 def test_a_detector_of_several_stacks_is_no_start(tiny, tmp_path):
