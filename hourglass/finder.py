@@ -23,7 +23,7 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, overlaps
 from pipeline.errors import CheckpointError
-from pipeline.runtime import InParts, choose_runtime, compile_network
+from pipeline.runtime import InParts, Ranges, check_ranges, choose_runtime, compile_network, read_ranges
 from pipeline.sighting import Found
 
 KIND = "finder"
@@ -210,24 +210,27 @@ class Finder:
     meta: dict[str, Any]
     pixels: Pixels = field(default_factory=Pixels)
     runtime: str = "torch"  # of `pipeline.runtime`
+    ranges: Ranges = field(default_factory=dict)  # of what int8 rounds; empty if they were not measured
     networks: dict[tuple[int, ...], InParts] = field(default_factory=dict, repr=False)  # made ready, by canvas shape
 
     @classmethod
     def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Finder":
         """Read a weights file.
 
-        Raises CheckpointError if it is not a sound finder checkpoint, DeviceError if the runtime and the device do not
-        go together.
+        Raises CheckpointError if it is not a sound finder checkpoint or lacks what the runtime needs, DeviceError if
+        the runtime and the device do not go together.
         """
-        runtime = choose_runtime(runtime, device)
         checkpoint = load_checkpoint(path, KIND)
         try:
             model, codec, pixels = _described(checkpoint)
+            ranges = read_ranges(checkpoint.meta)
         except (TypeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{path}: does not describe a finder this posecli knows ({error})") from error
+        runtime = choose_runtime(runtime, device, int8=bool(ranges))
+        check_ranges(runtime, ranges, path)
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        return cls(model, codec, device, checkpoint.meta, pixels, runtime)
+        return cls(model, codec, device, checkpoint.meta, pixels, runtime, ranges)
 
     @property
     def longer(self) -> int:
@@ -250,13 +253,16 @@ class Finder:
         rows = zip(centre.tolist(), side.tolist(), people[:, 3].tolist(), strict=True)
         return [Found(Region(x, y, length), score) for (x, y), length, score in rows]
 
+    def whole_network(self, shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
+        """The network with what comes before and after it; an example of its input, canvases of `shape` (H, W, 3)."""
+        return _FrameNetwork(self.model, self.pixels).eval(), torch.zeros(2, *shape, dtype=torch.uint8)
+
     def _maps(self, canvases: np.ndarray) -> Tensor:
         """Probabilities (N, K, H/4, W/4) for canvases (N, H, W, 3) uint8 BGR; all frames of a clip have one shape."""
         shape = canvases.shape[1:]
         if shape not in self.networks:
-            example = torch.zeros(2, *shape, dtype=torch.uint8)
-            network = _FrameNetwork(self.model, self.pixels).eval()
-            ready = compile_network(network, example, device=self.device, runtime=self.runtime)
+            network, example = self.whole_network(shape)
+            ready = compile_network(network, example, device=self.device, runtime=self.runtime, ranges=self.ranges)
             self.networks[shape] = InParts(ready, AT_ONCE)
         return self.networks[shape](torch.from_numpy(canvases))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hourglass.model import HourglassConfig, StackedHourglass
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
-from pipeline.runtime import InParts, choose_runtime, compile_network
+from pipeline.runtime import InParts, Ranges, check_ranges, choose_runtime, compile_network, read_ranges
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"
@@ -97,23 +97,26 @@ class Detector:
     meta: dict[str, Any]
     pixels: Pixels = Pixels()
     runtime: str = "torch"  # of `pipeline.runtime`
+    ranges: Ranges = field(default_factory=dict)  # of what int8 rounds; empty if they were not measured
 
     @classmethod
     def load(cls, path: Path, device: torch.device, *, runtime: str = "torch") -> "Detector":
         """Read a weights file.
 
-        Raises CheckpointError if it is not a sound hourglass checkpoint, DeviceError if the runtime and the device do
-        not go together.
+        Raises CheckpointError if it is not a sound hourglass checkpoint or lacks what the runtime needs, DeviceError if
+        the runtime and the device do not go together.
         """
-        runtime = choose_runtime(runtime, device)
         checkpoint = load_checkpoint(path, KIND)
         try:
             model, codec, skeleton, pixels = _described(checkpoint)
+            ranges = read_ranges(checkpoint.meta)
         except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
+        runtime = choose_runtime(runtime, device, int8=bool(ranges))
+        check_ranges(runtime, ranges, path)
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        return cls(model, codec, skeleton, device, checkpoint.meta, pixels, runtime)
+        return cls(model, codec, skeleton, device, checkpoint.meta, pixels, runtime, ranges)
 
     @property
     def input_size(self) -> int:
@@ -123,9 +126,14 @@ class Detector:
     @cached_property
     def _network(self) -> InParts:
         """The network on its runtime, made ready when it is first needed."""
+        network, example = self.whole_network()
+        ready = compile_network(network, example, device=self.device, runtime=self.runtime, ranges=self.ranges)
+        return InParts(ready, AT_ONCE)
+
+    def whole_network(self) -> tuple[nn.Module, Tensor]:
+        """The network with what comes before and after it, and an example of its input."""
         example = torch.zeros(2, self.input_size, self.input_size, 3, dtype=torch.uint8)
-        network = LookNetwork(self.model, self.codec, self.pixels)
-        return InParts(compile_network(network, example, device=self.device, runtime=self.runtime), AT_ONCE)
+        return LookNetwork(self.model, self.codec, self.pixels), example
 
     def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
         """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hourglass.predict import Detector
 from pipeline.device import open_device, share_processor
 from pipeline.errors import DeviceError
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
 from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
-from pipeline.runtime import choose_runtime
+from pipeline.runtime import check_ranges, choose_runtime
 from pipeline.stopwatch import Stopwatch
 from pipeline.video import Frame, VideoWriter, probe, read_frames
 from pipeline.weights import DEFAULT_FINDER, DEFAULT_LIFTER, find_weights
@@ -80,20 +81,27 @@ def contenders(
 
     Raises InputError for unknown detectors, DeviceError if a device is absent or no runtime runs on any of them.
     """
-    for name in hourglasses:
-        find_weights("hourglass", name)
     devices = devices or ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
     opened = [open_device(name) for name in devices]
     found: list[Contender] = []
     failed: list[DeviceError] = []
-    for hourglass, device, runtime in product(hourglasses, opened, runtimes or ("onnx", "torch")):
+    for hourglass, device, runtime in product(hourglasses, opened, runtimes or ("auto", "onnx", "torch")):
         try:
-            found.append(Contender(hourglass, choose_runtime(runtime, device), str(device)))
+            found.append(Contender(hourglass, _runtime(hourglass, runtime, device), str(device)))
         except DeviceError as error:
             failed.append(error)
     if not found:
         raise failed[0]
     return tuple(dict.fromkeys(found))
+
+
+def _runtime(hourglass: str, name: str, device: torch.device) -> str:
+    """The runtime of that name for a detector; CheckpointError if its weights cannot be used with it."""
+    path = find_weights("hourglass", hourglass)
+    ranges = Detector.load(path, torch.device("cpu")).ranges
+    runtime = choose_runtime(name, device, int8=bool(ranges))
+    check_ranges(runtime, ranges, path)
+    return runtime
 
 
 # One contender

@@ -35,7 +35,9 @@ HourglassName = Annotated[str, typer.Option(help="a shipped detector by name, or
 FinderName = Annotated[str, typer.Option(help="the shipped finder of people, or the path of a weights file")]
 LifterName = Annotated[str, typer.Option(help="baseline, deepbase1, deepbase2, gan, or the path of a weights file")]
 Device = Annotated[str, typer.Option(help="auto (a GPU when there is one), cpu, cuda, cuda:1, ...")]
-Runtime = Annotated[str, typer.Option(help="of the detector: auto, torch, onnx (quicker, on the CPU only)")]
+Runtime = Annotated[
+    str, typer.Option(help="of the networks: torch, the reference; on the CPU onnx, quicker, and int8, quickest; auto")
+]
 Fov = Annotated[float | None, typer.Option(help="the camera's horizontal field of view, degrees; none: a guess")]
 Exports = Annotated[
     list[Path] | None,
@@ -407,7 +409,9 @@ def bench(
         list[str] | None, typer.Option(help="a shipped detector by name, or a weights file; repeatable")
     ] = None,
     finder: FinderName = DEFAULT_FINDER,
-    runtime: Annotated[list[str] | None, typer.Option(help="torch, onnx; repeatable; none: all that run here")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="int8, onnx, torch; repeatable; none: all that run here")
+    ] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="cpu, cuda, ...; repeatable; none: the CPU, and a GPU when there is one")
     ] = None,
@@ -473,6 +477,34 @@ def export_onnx(
         print(export_lifter(lifter, out))
     else:
         raise typer.BadParameter("give one of --hourglass and --lifter", param_hint="--hourglass")
+
+
+@app.command()
+def quantise(
+    weights: Annotated[
+        str, typer.Argument(help="a detector or finder: a shipped name, or a weights file", show_default=False)
+    ],
+    data: Annotated[
+        list[str],
+        typer.Option(help="KIND:PATH it was trained on; KIND lsp, lspet, mpii, coco; repeatable", show_default=False),
+    ],
+    out: Out,
+    photos: Annotated[int, typer.Option(min=1, help="examples to look at")] = 256,
+    hold_back: Annotated[int, typer.Option(min=0, help="photos of the last set that were kept for validation")] = 1000,
+) -> None:
+    """Measure between what bounds a network's values lie and keep it in its weights file: `--runtime int8` needs it."""
+    from hourglass.quantise import quantise as measure
+    from hourglass.recipe import TrainConfig
+    from hourglass.train import load_sets
+    from hourglass.train_finder import HOLD_BACK_SEED
+    from pipeline.device import share_processor
+    from pipeline.weights import find_weights, names
+
+    share_processor()
+    path = find_weights("finder" if weights in names("finder") else "hourglass", weights)
+    sets, _held = load_sets(TrainConfig(tuple(data), out, hold_back=hold_back, seed=HOLD_BACK_SEED))
+    ranges = measure(path, out, sets, photos=photos)
+    print(f"{len(ranges)} ranges over {photos} photos -> {out}")
 
 
 @app.command()

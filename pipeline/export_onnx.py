@@ -19,7 +19,7 @@ from lifter.predict import Lifter, LiftNetwork
 from pipeline.atomic import check_writable, write_whole
 from pipeline.checkpoint import Checkpoint, load_checkpoint
 from pipeline.errors import OutputError
-from pipeline.runtime import open_onnx, to_onnx
+from pipeline.onnx_session import open_onnx, to_onnx
 from pipeline.weights import find_weights
 
 ENDING = ".onnx"

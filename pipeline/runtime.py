@@ -1,54 +1,95 @@
-"""What a trained network runs on: PyTorch, or ONNX Runtime, which needs about half the time on a processor.
+"""What a trained network runs on: PyTorch, or ONNX Runtime, which needs less time on a processor.
 
 A network is described once, as a PyTorch module; ONNX Runtime gets it as an ONNX file that is made in memory when the
-program starts. Both compute in float32.
+program starts.
+
+    torch  PyTorch: float32, on a CUDA GPU with products in half precision
+    onnx   ONNX Runtime, float32: the same numbers in about half the time
+    int8   ONNX Runtime, 8-bit products (`pipeline.int8`): a third of that again, joints off by a fraction of a pixel
 """
 
-import io
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import DeviceError
+from pipeline.errors import CheckpointError, DeviceError
+from pipeline.onnx_session import open_onnx, to_onnx
 
-RUNTIMES = ("auto", "torch", "onnx")
-OPSET = 17  # version of ONNX's operators: of 2022, so that older programs read the files too
-
-ERRORS = 3  # of ONNX Runtime's levels of messages: no warnings
+RUNTIMES = ("auto", "torch", "onnx", "int8")
+RANGES = "int8"  # where a weights file's `meta` keeps the ranges that this runtime needs
+INT8_UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
 
 Network = Callable[[Tensor], Tensor]
+Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
 
 
-def choose_runtime(name: str, device: torch.device) -> str:
-    """'torch' or 'onnx': 'auto' is ONNX Runtime on the CPU and PyTorch elsewhere.
+def multiplies_int8() -> bool:
+    """Whether this processor has units that make 8-bit products worth their loss. Only x86 ones are known here."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(unit, False) for unit in INT8_UNITS)
 
-    Raises DeviceError if the runtime does not know the device.
+
+def choose_runtime(name: str, device: torch.device, *, int8: bool = False) -> str:
+    """'torch', 'onnx' or 'int8': 'auto' is the quickest on the CPU and PyTorch elsewhere.
+
+    `int8`: whether the ranges of the network's values are known. Raises DeviceError if the runtime does not know the
+    device.
     """
     if name == "auto":
-        return "onnx" if device.type == "cpu" else "torch"
-    if name == "onnx" and device.type != "cpu":
-        raise DeviceError(f"runtime 'onnx' does not run on {str(device)!r}; use --runtime torch or --device cpu")
+        on_cpu = "int8" if int8 and multiplies_int8() else "onnx"
+        return on_cpu if device.type == "cpu" else "torch"
+    if name != "torch" and device.type != "cpu":
+        raise DeviceError(f"runtime {name!r} does not run on {str(device)!r}; use --runtime torch or --device cpu")
     return name
 
 
-def compile_network(module: nn.Module, example: Tensor, *, device: torch.device, runtime: str = "auto") -> Network:
+def read_ranges(meta: Mapping[str, Any]) -> Ranges:
+    """The ranges that the `meta` of a weights file holds, empty if it has none; ValueError if they are no ranges."""
+    found = meta.get(RANGES, {})
+    try:
+        ranges = {str(name): (float(low), float(high)) for name, (low, high) in dict(found).items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{RANGES}: {error}") from error
+    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
+        raise ValueError(f"{RANGES}: a range that is none")
+    return ranges
+
+
+def check_ranges(runtime: str, ranges: Ranges, path: Path) -> None:
+    """Raise CheckpointError if the runtime needs ranges, which the weights file at `path` lacks."""
+    if runtime == "int8" and not ranges:
+        raise CheckpointError(f"{path}: lacks what int8 needs; add it with `posecli quantise`, or use --runtime onnx")
+
+
+def compile_network(
+    module: nn.Module, example: Tensor, *, device: torch.device, runtime: str = "auto", ranges: Ranges | None = None
+) -> Network:
     """A module in evaluation mode, one tensor (N, ...) in and one out, as a function that runs it on a device.
 
     `example` is an input of at least two rows; inputs may have any number, each otherwise like it. The function takes
     tensors of any device, gives its own, and keeps nothing for gradients. On the CPU it uses as many threads as
-    PyTorch was told to when this was called. Raises DeviceError like `choose_runtime`.
+    PyTorch was told to when this was called. Raises DeviceError like `choose_runtime`, ValueError for ranges that are
+    not the module's.
     """
-    if choose_runtime(runtime, device) == "torch":
+    runtime = choose_runtime(runtime, device, int8=bool(ranges))
+    if runtime == "torch":
         return partial(_run_torch, module, device)
-    session = open_onnx(to_onnx(module, {"input": example}, output="output"))
-    return partial(_run_onnx, session)
+    model = as_onnx(module, example)
+    if runtime == "int8":
+        from pipeline.int8 import rounded  # noqa: PLC0415 (its libraries take half a second to load)
+
+        model = rounded(model, ranges or {}, bits=8 if multiplies_int8() else 7)
+    return partial(_run_onnx, open_onnx(model))
+
+
+def as_onnx(module: nn.Module, example: Tensor) -> bytes:
+    """The ONNX file of a module for `compile_network`, whose input is named 'input'."""
+    return to_onnx(module, {"input": example}, output="output")
 
 
 class InParts:
@@ -91,70 +132,9 @@ class InParts:
 
 @torch.inference_mode()
 def _run_torch(module: nn.Module, device: torch.device, inputs: Tensor) -> Tensor:
-    return module(inputs.to(device))
+    with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+        return module(inputs.to(device, non_blocking=True))
 
 
 def _run_onnx(session: Any, inputs: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"input": inputs.cpu().contiguous().numpy()})[0])
-
-
-def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], *, output: str) -> bytes:
-    """An ONNX file of a module on the CPU that gives one tensor; its inputs and their names are those of `examples`.
-
-    The first axis of every input, of length 2 or more in the examples, and of the output is the batch, of any length.
-    """
-    if any(part.training for part in module.modules()):
-        raise ValueError("a network is handed over in evaluation mode, in all its parts")
-    file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        # This is the older exporter, which traces modules, and says that it is. Its successor needs another package
-        # and many times as long, more than a short clip takes.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            tuple(examples.values()),
-            file,  # type: ignore[arg-type]  # this one takes streams
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(examples),
-            output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in (*examples, output)},
-        )
-    return file.getvalue()
-
-
-def open_onnx(model: bytes) -> Any:
-    """A session of ONNX Runtime for an ONNX file, on the CPU, with as many threads as PyTorch."""
-    onnxruntime = _onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait in a loop would keep the decoder and the encoder from the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _onnxruntime() -> ModuleType:
-    """The library, which is loaded when it is first needed, without its remarks on graphics cards.
-
-    From 1.32 on it tells its makers about its use, on Linux too, unless this variable is there when it is loaded.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    with _unheard():
-        import onnxruntime  # noqa: PLC0415
-    onnxruntime.disable_telemetry_events()  # the way of earlier versions, on Windows
-    onnxruntime.set_default_logger_severity(ERRORS)
-    return onnxruntime
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Drop what libraries write to the terminal past Python's back; errors are raised as ever."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

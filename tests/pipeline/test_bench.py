@@ -16,7 +16,7 @@ import torch
 from hourglass.model import HourglassConfig
 from hourglass.recipe import TrainConfig
 from lifter.recipe import TrainLifterConfig
-from pipeline import bench, bench_training, machine
+from pipeline import bench, bench_training, machine, runtime
 from pipeline.bench import STAGES, Contender, Race, Runner, contenders, table
 from pipeline.errors import DeviceError, InputError
 from pipeline.run import Wishes, clip_poses, find_poses
@@ -212,14 +212,15 @@ def test_a_process_that_the_system_ended(clip, monkeypatch):
 @pytest.mark.parametrize(
     ("runtimes", "devices", "expected"),
     [
-        ((), ("cpu",), [("onnx", "cpu"), ("torch", "cpu")]),
-        (("auto", "onnx"), ("cpu",), [("onnx", "cpu")]),
-        ((), ("cpu", "cuda"), [("onnx", "cpu"), ("torch", "cpu"), ("torch", "cuda")]),
+        ((), ("cpu",), [("int8", "cpu"), ("onnx", "cpu"), ("torch", "cpu")]),
+        (("auto", "int8"), ("cpu",), [("int8", "cpu")]),
+        ((), ("cpu", "cuda"), [("int8", "cpu"), ("onnx", "cpu"), ("torch", "cpu"), ("torch", "cuda")]),
         (("onnx",), ("cuda", "cpu"), [("onnx", "cpu")]),
     ],
 )
 def test_all_that_go_together(monkeypatch, runtimes, devices, expected):
     monkeypatch.setattr(bench, "open_device", torch.device)
+    monkeypatch.setattr(runtime, "multiplies_int8", lambda: True)
     found = contenders(["hourglass-s"], runtimes=runtimes, devices=devices)
     assert [(one.runtime, one.device) for one in found] == expected
     assert {one.hourglass for one in found} == {"hourglass-s"}
@@ -235,6 +236,7 @@ def test_nothing_that_goes_together(monkeypatch):
 
 def test_a_gpu_is_measured_where_there_is_one(monkeypatch):
     monkeypatch.setattr(bench, "open_device", torch.device)
+    monkeypatch.setattr(runtime, "multiplies_int8", lambda: False)
     for there, expected in ((False, ["cpu", "cpu"]), (True, ["cpu", "cpu", "cuda"])):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert [one.device for one in contenders(["hourglass-s"])] == expected

@@ -103,24 +103,24 @@ def test_a_lifter_and_a_detector_by_path(posecli, tmp_path):
     assert result.code == 0, result.err
 
 
-def test_both_runtimes_give_the_same_poses(posecli, tmp_path):
+def test_exact_runtimes_give_the_same_poses_and_int8_nearly(posecli, tmp_path):
     with av.open(str(DEMO)) as file:
         images = [frame.to_ndarray(format="bgr24") for frame in islice(file.decode(video=0), 4)]
     clip, found = make_clip(tmp_path / "in.mp4", images=images), []
-    for runtime in ("torch", "onnx", "auto"):
+    for runtime in ("torch", "onnx", "int8"):
         poses = tmp_path / f"{runtime}.h5"
         words = ("video", clip, "--out", tmp_path / "out.mp4", "--export", poses, "--smooth", "off")
         result = posecli(*words, "--runtime", runtime)
         assert result.code == 0, result.err
         found.append(posestore.read(poses).people[0])
-    one, other, by_itself = found
+    one, other, rounded = found
     assert len(one.frame) == 4
     # In pixels of the frame, some five to one of the crop. A region follows from joints found before, and a crop is cut
     # to a thirty-second of a pixel, so that differences of 1e-4 come to be some hundredths.
     np.testing.assert_allclose(other.xy, one.xy, atol=0.5)
     np.testing.assert_allclose(other.xyz, one.xyz, atol=5)  # mm
     assert (other.xy != one.xy).any()
-    np.testing.assert_array_equal(by_itself.xy, other.xy)
+    assert 0.01 < np.median(np.abs(rounded.xy - other.xy)) < 2
 
 
 @pytest.mark.parametrize("command", ["video", "image"])

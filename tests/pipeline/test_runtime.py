@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from hourglass.predict import ZOOMS, Detector
+from pipeline import runtime as module
 from pipeline.crop import Region
-from pipeline.errors import DeviceError
-from pipeline.runtime import OPSET, InParts, choose_runtime, compile_network, open_onnx, to_onnx
+from pipeline.errors import CheckpointError, DeviceError
+from pipeline.onnx_session import OPSET, open_onnx, to_onnx
+from pipeline.runtime import InParts, check_ranges, choose_runtime, compile_network, read_ranges
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, find_weights
 
@@ -42,22 +44,53 @@ class Dot(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "chosen"),
+    ("name", "device", "units", "chosen"),
     [
-        ("auto", "cpu", "onnx"),
-        ("auto", "cuda", "torch"),
-        ("torch", "cpu", "torch"),
-        ("torch", "cuda:1", "torch"),
-        ("onnx", "cpu", "onnx"),
+        ("auto", "cpu", "avx_vnni", "int8"),
+        ("auto", "cpu", "avx512_vnni", "int8"),
+        ("auto", "cpu", "avx2", "onnx"),
+        ("auto", "cuda", "avx_vnni", "torch"),
+        ("torch", "cpu", "avx_vnni", "torch"),
+        ("torch", "cuda:1", "avx_vnni", "torch"),
+        ("onnx", "cpu", "avx_vnni", "onnx"),
+        ("int8", "cpu", "avx2", "int8"),
     ],
 )
-def test_the_runtime_follows_the_device(name, device, chosen):
-    assert choose_runtime(name, torch.device(device)) == chosen
+def test_the_runtime_follows_device_and_processor(monkeypatch, name, device, units, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {units: True, "sse2": True})
+    assert choose_runtime(name, torch.device(device), int8=True) == chosen
 
 
-def test_onnx_runtime_is_for_the_cpu():
-    with pytest.raises(DeviceError, match="runtime 'onnx' does not run on 'cuda:1'; use --runtime torch or --device"):
-        compile_network(Affine(), torch.zeros(2, 3), device=torch.device("cuda:1"), runtime="onnx")
+def test_without_ranges_nothing_is_rounded_by_itself(monkeypatch):
+    monkeypatch.setattr(module, "multiplies_int8", lambda: True)
+    assert choose_runtime("auto", CPU) == "onnx"
+
+
+@pytest.mark.parametrize("name", ["onnx", "int8"])
+def test_onnx_runtime_is_for_the_cpu(name):
+    with pytest.raises(DeviceError, match=f"runtime '{name}' does not run on 'cuda:1'; use --runtime torch or --devi"):
+        compile_network(Affine(), torch.zeros(2, 3), device=torch.device("cuda:1"), runtime=name)
+
+
+def test_ranges_as_a_weights_file_has_them():
+    assert read_ranges({}) == {}
+    assert read_ranges({"int8": {"a": [-1, 2.5]}}) == {"a": (-1.0, 2.5)}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [[1, 2], "text", {"a": 1}, {"a": [1]}, {"a": [1, 2, 3]}, {"a": [2, 1]}, {"a": [0, float("nan")]}, {"a": ["x", 1]}],
+)
+def test_what_are_no_ranges(found):
+    with pytest.raises(ValueError, match="int8"):
+        read_ranges({"int8": found})
+
+
+def test_a_runtime_that_needs_ranges():
+    check_ranges("onnx", {}, Path("w.safetensors"))
+    check_ranges("int8", {"a": (0.0, 1.0)}, Path("w.safetensors"))
+    with pytest.raises(CheckpointError, match=r"w.safetensors: lacks what int8 needs; add it with `posecli quantise`"):
+        check_ranges("int8", {}, Path("w.safetensors"))
 
 
 @pytest.mark.parametrize("runtime", ["auto", "torch", "onnx"])
@@ -141,7 +174,7 @@ def crops() -> np.ndarray:
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_both_runtimes_find_the_same_joints(crops, averaged):
+def test_both_exact_runtimes_find_the_same_joints(crops, averaged):
     """To a thousandth of a pixel of the crop, all joints, whatever their score."""
     one, other = (
         Detector.load(find_weights("hourglass", "hourglass-s"), CPU, runtime=runtime) for runtime in ("torch", "onnx")
@@ -157,11 +190,12 @@ def test_both_runtimes_find_the_same_joints(crops, averaged):
     assert not any(part.training for part in other.model.modules())
 
 
-def run_alone(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+def run_alone(code: str, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_nothing_is_printed_and_nobody_called():
+@pytest.mark.parametrize("runtime", ["onnx", "int8"])
+def test_nothing_is_printed_and_nobody_called(runtime):
     """In a process of its own, in which any use of the network or of another program is an error."""
     code = """if True:
         import sys, warnings, torch
@@ -175,13 +209,13 @@ def test_nothing_is_printed_and_nobody_called():
         assert "onnxruntime" not in sys.modules and "onnx" not in sys.modules
         warnings.simplefilter("always")
         sys.addaudithook(guard)
-        find = Detector.load(find_weights("hourglass", "hourglass-s"), torch.device("cpu"), runtime="onnx")
+        find = Detector.load(find_weights("hourglass", "hourglass-s"), torch.device("cpu"), runtime=sys.argv[1])
         assert "onnxruntime" not in sys.modules
         import numpy
         assert find.views(numpy.zeros((1, 1, 128, 128, 3), numpy.uint8)).shape == (1, 1, 14, 32, 32)
         assert "onnxruntime" in sys.modules
     """
-    run = run_alone(code)
+    run = run_alone(code, runtime)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
@@ -191,8 +225,8 @@ def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
         import os, sys
         os.environ["TMPDIR"] = sys.argv[1]
         os.environ.pop("ORT_DISABLE_TELEMETRY", None)
-        from pipeline.runtime import _onnxruntime
-        assert _onnxruntime().get_available_providers()
+        from pipeline.onnx_session import load_onnxruntime
+        assert load_onnxruntime().get_available_providers()
         assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
     """
     run = subprocess.run(
@@ -205,7 +239,7 @@ def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
 def test_what_a_library_says_while_it_is_loaded_is_not_heard():
     code = """if True:
         import os, sys
-        from pipeline.runtime import _unheard
+        from pipeline.onnx_session import _unheard
         with _unheard():
             os.write(2, b"no graphics card")
         os.write(2, b"after")

@@ -1,0 +1,125 @@
+"""Networks in whole numbers: the arithmetic by a second formula, ranges that fit, and joints that hardly move."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hourglass.predict import ZOOMS, Detector
+from pipeline.crop import Region
+from pipeline.int8 import measure_ranges, rounded
+from pipeline.onnx_session import open_onnx
+from pipeline.runtime import as_onnx, compile_network
+from pipeline.video import read_frames
+from pipeline.weights import assets_folder, find_weights
+
+CPU = torch.device("cpu")
+
+
+class Two(nn.Module):
+    """Images (N, 2, H, W) through two convolutions, of which the first is followed by a rectifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.last = nn.Conv2d(2, 3, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(image)))
+
+
+@pytest.fixture
+def two() -> Two:
+    return Two().eval()
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1, (16, 2, 8, 8)).astype(np.float32)
+
+
+def steps(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values rounded to 256 steps of which one is 0, beyond the range to its ends."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = (high - low) / 255
+    zero = round(-low / step)
+    return (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+
+
+def convolved(image: np.ndarray, conv: nn.Conv2d, weight: np.ndarray) -> np.ndarray:
+    bias = conv.bias.detach().numpy()
+    return np.einsum("oi,nihw->nohw", weight, image) + bias[:, None, None]
+
+
+def test_ranges_are_the_extremes_of_all_examples(two, images):
+    ranges = measure_ranges(as_onnx(two, torch.zeros(2, 2, 8, 8)), np.split(images, 4))
+    with torch.no_grad():
+        before = two.first(torch.from_numpy(images))
+    expected = {"input": images, "/first/Conv_output_0": before.numpy(), "/Relu_output_0": before.relu().numpy()}
+    assert ranges.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(ranges[name], (values.min(), values.max()), rtol=1e-5)
+
+
+def test_the_arithmetic_by_hand(two, images):
+    """Input, the first weights and what the rectifier gives are rounded; the last convolution is not."""
+    model = as_onnx(two, torch.zeros(2, 2, 8, 8))
+    ranges = measure_ranges(model, [images])
+    found = open_onnx(rounded(model, ranges)).run(None, {"input": images})[0]
+    weight = two.first.weight.detach().numpy()[..., 0, 0]
+    largest = np.abs(weight).max(1, keepdims=True)  # of each output channel
+    whole = np.rint(weight / (largest / 127)) * (largest / 127)
+    middle = steps(convolved(steps(images, *ranges["input"]), two.first, whole).clip(0), *ranges["/Relu_output_0"])
+    expected = convolved(middle, two.last, two.last.weight.detach().numpy()[..., 0, 0])
+    # A value between two steps may go to either: in a few places the result differs by one step.
+    step = np.abs(two.last.weight.detach().numpy()).max() * ranges["/Relu_output_0"][1] / 255
+    off = np.abs(found - expected)
+    assert np.quantile(off, 0.95) < 1e-4
+    assert off.max() < 3.5 * step
+    exact = two(torch.from_numpy(images)).detach().numpy()
+    assert 1e-4 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_weights_of_seven_bits_are_coarser(two, images):
+    model = as_onnx(two, torch.zeros(2, 2, 8, 8))
+    ranges = measure_ranges(model, [images])
+    exact = two(torch.from_numpy(images)).detach().numpy()
+    fine, coarse = (
+        np.abs(open_onnx(rounded(model, ranges, bits=bits)).run(None, {"input": images})[0] - exact).mean()
+        for bits in (8, 7)
+    )
+    assert fine < coarse < 4 * fine
+
+
+def test_values_beyond_the_ranges_go_to_their_ends(two, images):
+    model = as_onnx(two, torch.zeros(2, 2, 8, 8))
+    run = open_onnx(rounded(model, measure_ranges(model, [images])))
+    least = np.full((1, 2, 8, 8), images.min(), np.float32)
+    same = [run.run(None, {"input": image})[0] for image in (least, 3 * least)]
+    np.testing.assert_array_equal(*same)
+
+
+def test_ranges_of_another_network(two, images):
+    model = as_onnx(two, torch.zeros(2, 2, 8, 8))
+    ranges = {**measure_ranges(model, [images]), "more": (0.0, 1.0)}
+    with pytest.raises(ValueError, match="the ranges are those of another network"):
+        compile_network(two, torch.zeros(2, 2, 8, 8), device=CPU, runtime="int8", ranges=ranges)
+
+
+@pytest.mark.parametrize("name", ["hourglass-s", "hourglass-m"])
+def test_joints_of_the_shipped_detectors_hardly_move(name):
+    path = find_weights("hourglass", name)
+    exact, quick = (Detector.load(path, CPU, runtime=runtime) for runtime in ("onnx", "int8"))
+    rng = np.random.default_rng(0)
+    frames = [frame.image for frame in read_frames(assets_folder() / "demo.mp4") if frame.index % 45 == 0]
+    off, scores = [], []
+    for image in frames * 3:
+        height, width = image.shape[:2]
+        middle = rng.uniform(0.4, 0.6, 2) * (width, height)
+        region = Region(*middle, rng.uniform(0.6, 1.2) * height)
+        (xy, score), (same, _) = (one.regions(image, [region], flip_test=True, zooms=ZOOMS) for one in (exact, quick))
+        off.append(np.linalg.norm(xy - same, axis=-1) / region.side * exact.input_size)
+        scores.append(score)
+    sure = np.stack(scores) > 0.3
+    assert sure.sum() > 40
+    assert 0 < np.median(np.stack(off)[sure]) < 0.5  # pixels of the crop
