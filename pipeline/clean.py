@@ -232,13 +232,20 @@ def outliers(xy: np.ndarray, *, window: int, limit: float) -> np.ndarray:
     """
     if len(xy) < window:
         return np.zeros(xy.shape[:2], bool)
-    around = np.lib.stride_tricks.sliding_window_view(xy, window, axis=0)  # (T - window + 1, J, 2, window)
-    median = np.median(around, -1)
-    deviation = np.median(np.abs(around - median[..., None]), -1).max(-1)
-    nearest = np.clip(np.arange(len(xy)) - window // 2, 0, len(around) - 1)
-    median, deviation = median[nearest], deviation[nearest]
+    # Joint by joint: the windows of all at once would be the most that a long clip keeps in memory.
+    each = [_window_medians(path, window) for path in xy.swapaxes(0, 1)]
+    median, deviation = (np.stack(values, 1) for values in zip(*each, strict=True))
     floor = 0.01 * float(np.median(_extents(xy)))
     return np.linalg.norm(xy - median, axis=-1) > limit * np.maximum(1.4826 * deviation, floor)
+
+
+def _window_medians(path: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Median (T, 2) of the frames around each of a joint's path (T, 2), and the median absolute deviation (T,)."""
+    around = np.lib.stride_tricks.sliding_window_view(path, window, axis=0)  # (T - window + 1, 2, window)
+    median = np.median(around, -1)
+    deviation = np.median(np.abs(around - median[..., None]), -1).max(-1)
+    nearest = np.clip(np.arange(len(path)) - window // 2, 0, len(around) - 1)
+    return median[nearest], deviation[nearest]
 
 
 def fill_gaps(
