@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hourglass.codec import Codec, to_crop
 from hourglass.model import HourglassConfig, StackedHourglass
@@ -127,12 +126,16 @@ class Detector:
         network = LookNetwork(self.model, self.codec, self.pixels)
         return InParts(compile_network(network, example, device=self.device, runtime=self.runtime), AT_ONCE)
 
+    @cached_property
+    def _mirrored(self) -> Tensor:
+        """Which joint (J,) of a person is which of the mirror image."""
+        return torch.tensor(self.skeleton.flip, device=self.device)
+
     def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
         """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then
         its middle with the region's side times each of `zooms`.
         """
-        sides = [zoom * region.side for zoom in (1.0, *zooms)]
-        return np.stack([Region(region.x, region.y, side).cut(image, self.input_size) for side in sides])
+        return region.cuts(image, self.input_size, zooms=(1.0, *zooms))
 
     def views(self, crops: np.ndarray, *, flip_test: bool = False, zooms: Sequence[float] = ()) -> Tensor:
         """Maps (V, N, J, S/4, S/4) of regions (N, 1 + Z, S, S, 3), each as `cut` gives it with these zooms, at most 1.
@@ -140,25 +143,24 @@ class Detector:
         A view is the whole or a middle and, with `flip_test`, the mirror image of each, all on the grid of the whole.
         The first is the whole as it is; the mean over V is the flip and multi-scale test.
         """
-        looks = crops.reshape(-1, *crops.shape[2:])
+        looks = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).flatten(0, 1)
         if flip_test:
-            looks = np.concatenate([looks, looks[:, :, ::-1]])
-        maps = self._network(torch.from_numpy(np.ascontiguousarray(looks)))
-        maps = maps.unflatten(0, (-1, *crops.shape[:2]))  # (1 or 2, N, 1 + Z, J, S/4, S/4)
+            looks = torch.cat([looks, looks.flip(2)])
+        maps = self._network(looks).unflatten(0, (-1, *crops.shape[:2]))  # (1 or 2, N, 1 + Z, J, S/4, S/4)
         if flip_test:
-            maps = torch.stack([maps[0], maps[1].flip(-1)[:, :, list(self.skeleton.flip)]])
+            maps = torch.stack([maps[0], maps[1].flip(-1).index_select(2, self._mirrored)])
         whole, *closer = maps.unbind(2)
         views = [whole]
         for maps, zoom in zip(closer, zooms, strict=True):
-            afar = _seen_from_afar(maps.flatten(0, 1), zoom, heights=self.codec.convention == "height")
+            afar = _seen_from_afar(maps, zoom, heights=self.codec.convention == "height")
             # What lies beyond the closer look counts as the first look saw it, or joints there would seem unsure.
-            views.append(torch.where(_within(whole, zoom), afar.view_as(whole), whole))
+            views.append(torch.where(_within(whole.shape[-1], zoom, whole.device), afar, whole))
         return torch.cat(views)
 
     def joints(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Joints in maps (N, J, S/4, S/4): positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
         xy, score = self.codec.decode(maps)
-        return to_crop(xy).cpu().numpy(), score.cpu().numpy()
+        return to_crop(xy).numpy(), score.numpy()
 
     def regions(
         self, image: np.ndarray, regions: Sequence[Region], *, flip_test: bool = False, zooms: Sequence[float] = ()
@@ -174,21 +176,29 @@ class Detector:
 
 
 def _seen_from_afar(maps: Tensor, zoom: float, *, heights: bool = False) -> Tensor:
-    """Maps (N, J, S, S) of a region's middle, its side times `zoom` <= 1, on the grid of the whole region.
+    """Maps (..., S, S) of a region's middle, its side times `zoom` <= 1, on the grid of the whole region.
 
     What is beyond the middle gets nothing. A pixel of the whole region holds the mass of 1 / zoom^2 of the middle's;
     `heights` have no mass and stay.
     """
-    matrix = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=maps.device).expand(len(maps), 2, 3)
-    grid = functional.affine_grid(matrix, list(maps.shape), align_corners=False)
-    seen = functional.grid_sample(maps, grid, align_corners=False)
+    resample = _from_afar(maps.shape[-1], zoom, maps.device)
+    seen = resample @ maps @ resample.T
     return seen if heights else seen / zoom**2
 
 
-def _within(maps: Tensor, zoom: float) -> Tensor:
-    """Which pixels (S, S) of a region's maps (N, J, S, S) lie in its middle, its side times `zoom`: bool."""
-    size = maps.shape[-1]
-    away = (torch.arange(size, device=maps.device) - (size - 1) / 2).abs() <= zoom * size / 2
+@cache
+def _from_afar(size: int, zoom: float, device: torch.device) -> Tensor:
+    """The matrix (size, size) that takes a row of pixels of a region's middle to one of the whole region, linearly
+    between pixels and to nothing beyond.
+    """
+    pixels = torch.arange(size, device=device) - (size - 1) / 2
+    return (1 - (pixels[:, None] / zoom - pixels).abs()).clamp_min(0)
+
+
+@cache
+def _within(size: int, zoom: float, device: torch.device) -> Tensor:
+    """Which pixels (size, size) of a region's maps lie in its middle, its side times `zoom`: bool."""
+    away = (torch.arange(size, device=device) - (size - 1) / 2).abs() <= zoom * size / 2
     return away[:, None] & away
 
 
