@@ -81,7 +81,7 @@ class Tracker:
         options: TrackOptions = TrackOptions(),
     ) -> None:
         self._find_joints, self._find_people, self._skeleton = find_joints, find_people, skeleton
-        self._limbs = skeleton.indices(LIMB_JOINTS)
+        self._limbs = np.array(skeleton.indices(LIMB_JOINTS))
         self._options = options
         self._cuts = CutDetector()
         self._people: list[_Person] = []
