@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 SIZE = 48, 27  # pixels of the small pictures
-# Across and down, each a mean of 2 x 2 pixels, in a pixel of a small picture: more change it by less than a camera's noise.
+# Across and down, each a mean of 2 x 2 pixels, in a pixel of a small picture: more change it by less than camera noise.
 SAMPLES = 4
 RECENT = 24  # frames whose changes are taken for usual
 FEWEST = 2  # changes that must be known to say what is usual
