@@ -14,7 +14,9 @@ crop and heatmap pixels exactly.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -84,13 +86,17 @@ class Codec:
 
         The position is the peak of the smoothed map, moved by one Newton step on its logarithm (Zhang et al. 2020,
         DARK, section 3.2 and equation 7), which is exact for a Gaussian of any width. The score is of the map as it is.
+
+        The maps of one frame are little data for many small steps, for each of which NumPy needs a fraction of the
+        time that PyTorch does. So the result is on the CPU, whatever device the maps are on.
         """
-        smooth = _smoothed(maps, self.sigma)
-        column, row = _peak(smooth)
-        window = _windows(maps, column, row)
-        score = window.sum((-1, -2)) if self.convention == "probability" else window.amax((-1, -2))
-        step = _newton_step(_windows(smooth, column, row)[..., 1:-1, 1:-1])
-        return torch.stack([column, row], -1) + step, score.clamp(0, 1)
+        each = maps.detach().flatten(0, 1).cpu().numpy()  # (M, S, S)
+        smooth, column, row = _smoothed(each, self.sigma)
+        window = _windows(each, column, row, radius=PEAK_RADIUS)
+        score = window.sum((1, 2)) if self.convention == "probability" else window.max((1, 2))
+        xy = (np.stack([column, row], -1) + _newton_step(_windows(smooth, column, row, radius=1))).astype(each.dtype)
+        shape = maps.shape[:2]
+        return torch.from_numpy(xy).view(*shape, 2), torch.from_numpy(score.clip(0, 1)).view(shape)
 
 
 def inside(xy: Tensor, size: int) -> Tensor:
@@ -98,53 +104,61 @@ def inside(xy: Tensor, size: int) -> Tensor:
     return ((xy >= -0.5) & (xy <= size - 0.5)).all(-1)
 
 
-def _peak(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Column and row (N, J) of the highest pixel of maps (N, J, S, S)."""
-    peak, size = maps.flatten(2).argmax(-1), maps.shape[-1]
-    return peak % size, peak // size
+def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row (M,) of the highest pixel of maps (M, S, S)."""
+    row, column = np.divmod(maps.reshape(len(maps), -1).argmax(1), maps.shape[-1])
+    return column, row
 
 
-def _smoothed(maps: Tensor, sigma: float) -> Tensor:
-    """Maps (N, J, S, S) blurred by the targets' Gaussian: a network's are less smooth, and small bumps mislead.
+@cache
+def _blur(size: int, sigma: float) -> np.ndarray:
+    """The matrix (size, size) float32 that blurs a row of pixels by a Gaussian."""
+    pixels = np.arange(size)
+    kernel = np.exp(-((pixels - pixels[:, None]) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
+    # processors take fifty times as long for numbers below 1e-38
+    return np.where(kernel > 1e-30, kernel, 0.0).astype(np.float32)
+
+
+def _smoothed(maps: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maps (M, S, S) blurred by the targets' Gaussian, and column and row (M,) of their peaks: a network's are less
+    smooth, and small bumps mislead.
 
     A map whose peak is then less than 2 sigma from the border stays as it is, since what a blurred Gaussian lacks
     beyond the border would move its peak.
     """
     size = maps.shape[-1]
-    pixels = torch.arange(size, device=maps.device, dtype=maps.dtype)
-    kernel = torch.exp(-((pixels - pixels[:, None]) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
-    kernel = torch.where(kernel > 1e-30, kernel, 0.0)  # processors take fifty times as long for numbers below 1e-38
+    kernel = _blur(size, sigma)
     smooth = kernel @ maps @ kernel
-    place = torch.stack(_peak(smooth), -1)
-    inner = ((place >= 2 * sigma) & (place <= size - 1 - 2 * sigma)).all(-1)
-    return torch.where(inner[..., None, None], smooth, maps)
+    column, row = _peaks(smooth)
+    nearest = np.minimum(np.minimum(column, row), size - 1 - np.maximum(column, row))  # pixels to the border
+    outer = nearest < 2 * sigma
+    if outer.any():
+        smooth[outer] = maps[outer]
+        column[outer], row[outer] = _peaks(maps[outer])
+    return smooth, column, row
 
 
-def _windows(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The (2R+1)^2 pixels around each peak: (N, J, 2R+1, 2R+1), zero beyond the border."""
-    size, radius = maps.shape[-1], PEAK_RADIUS
-    padded = F.pad(maps, (radius,) * 4).flatten(2)
-    around = torch.arange(2 * radius + 1, device=maps.device)
-    offsets = (around[:, None] * (size + 2 * radius) + around).flatten()
-    start = row * (size + 2 * radius) + column
-    picked = padded.gather(2, start[..., None] + offsets)
-    return picked.unflatten(-1, (2 * radius + 1, 2 * radius + 1))
+def _windows(maps: np.ndarray, column: np.ndarray, row: np.ndarray, *, radius: int) -> np.ndarray:
+    """The pixels of maps (M, S, S) up to `radius` around each peak: (M, 2R+1, 2R+1), zero beyond the border."""
+    size = maps.shape[-1]
+    padded = np.zeros((len(maps), size + 2 * radius, size + 2 * radius), maps.dtype)
+    padded[:, radius:-radius, radius:-radius] = maps
+    around = np.arange(2 * radius + 1)
+    rows, columns = row[:, None] + around, column[:, None] + around
+    return padded[np.arange(len(maps))[:, None, None], rows[:, :, None], columns[:, None]]
 
 
-def _newton_step(window: Tensor) -> Tensor:
-    """Offset (N, J, 2) of the maximum of a quadratic through the logarithm of 3x3 windows (N, J, 3, 3), y then x.
+def _newton_step(window: np.ndarray) -> np.ndarray:
+    """Offset (M, 2), x then y, of the maximum of a quadratic through the logarithm of 3x3 windows (M, 3, 3).
 
     Zero where the logarithm is not concave (a flat map, a peak at the border), and never more than a pixel.
     """
-    log = window.clamp_min(1e-10).log()
-    dx = (log[..., 1, 2] - log[..., 1, 0]) / 2
-    dy = (log[..., 2, 1] - log[..., 0, 1]) / 2
-    dxx = log[..., 1, 2] - 2 * log[..., 1, 1] + log[..., 1, 0]
-    dyy = log[..., 2, 1] - 2 * log[..., 1, 1] + log[..., 0, 1]
-    dxy = (log[..., 2, 2] - log[..., 2, 0] - log[..., 0, 2] + log[..., 0, 0]) / 4
+    log = np.log(window.clip(1e-10))
+    (a, b, c), (d, e, f), (g, h, i) = log.transpose(1, 2, 0)  # rows from the top, each from the left
+    dx, dy = (f - d) / 2, (h - b) / 2
+    dxx, dyy, dxy = f - 2 * e + d, h - 2 * e + b, (i - g - c + a) / 4
     det = dxx * dyy - dxy**2
-    concave = (det > 1e-6) & (dxx < 0)
-    safe = torch.where(concave, det, torch.ones_like(det))
-    step = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], -1) / safe[..., None]
-    at_border = (window <= 1e-10).any(-1).any(-1)
-    return torch.where((concave & ~at_border)[..., None], step.clamp(-1, 1), torch.zeros_like(step))
+    at_border = (window <= 1e-10).any((1, 2))
+    concave = (det > 1e-6) & (dxx < 0) & ~at_border
+    step = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], -1) / np.where(concave, det, 1)[:, None]
+    return np.where(concave[:, None], step.clip(-1, 1), 0)

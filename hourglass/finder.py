@@ -21,7 +21,7 @@ from hourglass.codec import to_crop, to_heatmap
 from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
 from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from pipeline.crop import BOX_MARGIN, Region, overlaps
+from pipeline.crop import BOX_MARGIN, Region, halved, halvings, overlaps
 from pipeline.errors import CheckpointError
 from pipeline.runtime import InParts, Ranges, check_ranges, choose_runtime, compile_network, read_ranges
 from pipeline.sighting import Found
@@ -131,14 +131,15 @@ class FinderCodec:
 
 
 def _highest(maps: Tensor) -> Tensor:
-    """The highest value among each voxel and its 26 neighbours (K, H, W), place and scale one after the other, which
-    takes a third of the time of both at once.
+    """The highest value among each voxel and its 26 neighbours (K, H, W), one axis after the other, which takes a small
+    part of the time of all at once.
     """
-    around = F.max_pool2d(maps, 3, stride=1, padding=1)
-    highest = around.clone()
-    highest[1:] = torch.maximum(highest[1:], around[:-1])
-    highest[:-1] = torch.maximum(highest[:-1], around[1:])
-    return highest
+    for axis in range(3):
+        count = maps.shape[axis]
+        first, last = maps.narrow(axis, 0, 1), maps.narrow(axis, count - 1, 1)
+        pairs = torch.maximum(maps.narrow(axis, 0, count - 1), maps.narrow(axis, 1, count - 1))
+        maps = torch.maximum(torch.cat([first, pairs], axis), torch.cat([pairs, last], axis))
+    return maps
 
 
 def _axis(count: int, like: Tensor) -> Tensor:
@@ -183,7 +184,7 @@ def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray
     height, width = image.shape[:2]
     factor = longer / max(height, width)
     new = max(round(width * factor), 1), max(round(height * factor), 1)
-    small = cv2.resize(image, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    small = cv2.resize(halved(image, halvings(factor)), new, interpolation=cv2.INTER_LINEAR)
     bottom, right = (-new[1] % multiple, -new[0] % multiple)
     canvas = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
     return canvas, np.array([new[0] / width, new[1] / height])

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hourglass.codec import Codec, to_crop
 from hourglass.model import HourglassConfig, StackedHourglass
@@ -135,68 +134,95 @@ class Detector:
         example = torch.zeros(2, self.input_size, self.input_size, 3, dtype=torch.uint8)
         return LookNetwork(self.model, self.codec, self.pixels), example
 
+    @cached_property
+    def _mirrored(self) -> Tensor:
+        """Which joint (J,) of a person is which of the mirror image."""
+        return torch.tensor(self.skeleton.flip, device=self.device)
+
     def cut(self, image: np.ndarray, region: Region, *, zooms: Sequence[float] = ()) -> np.ndarray:
         """What `views` takes of a region of a frame (H, W, 3) uint8 BGR: crops (1 + Z, S, S, 3), first the whole, then
         its middle with the region's side times each of `zooms`.
         """
-        sides = [zoom * region.side for zoom in (1.0, *zooms)]
-        return np.stack([Region(region.x, region.y, side).cut(image, self.input_size) for side in sides])
+        return region.cuts(image, self.input_size, zooms=(1.0, *zooms))
 
-    def views(self, crops: np.ndarray, *, flip_test: bool = False, zooms: Sequence[float] = ()) -> Tensor:
+    def views(
+        self, crops: np.ndarray, *, flip_test: bool = False, zooms: Sequence[float] = (), turn: int | None = None
+    ) -> Tensor:
         """Maps (V, N, J, S/4, S/4) of regions (N, 1 + Z, S, S, 3), each as `cut` gives it with these zooms, at most 1.
 
         A view is the whole or a middle and, with `flip_test`, the mirror image of each, all on the grid of the whole.
-        The first is the whole as it is; the mean over V is the flip and multi-scale test.
+        The first is the whole as it is; the mean over V is the flip and multi-scale test. A `turn`, 0, 1, 2, ..., takes
+        half of these views: the whole as it is in even turns and its mirror image in odd ones, each middle the other
+        way round than the one before. In a clip, two frames thus see with all views at half the price.
         """
-        looks = crops.reshape(-1, *crops.shape[2:])
-        if flip_test:
-            looks = np.concatenate([looks, looks[:, :, ::-1]])
-        maps = self._network(torch.from_numpy(np.ascontiguousarray(looks)))
-        maps = maps.unflatten(0, (-1, *crops.shape[:2]))  # (1 or 2, N, 1 + Z, J, S/4, S/4)
-        if flip_test:
-            maps = torch.stack([maps[0], maps[1].flip(-1)[:, :, list(self.skeleton.flip)]])
-        whole, *closer = maps.unbind(2)
-        views = [whole]
-        for maps, zoom in zip(closer, zooms, strict=True):
-            afar = _seen_from_afar(maps.flatten(0, 1), zoom, heights=self.codec.convention == "height")
-            # What lies beyond the closer look counts as the first look saw it, or joints there would seem unsure.
-            views.append(torch.where(_within(whole, zoom), afar.view_as(whole), whole))
-        return torch.cat(views)
+        looks = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).unbind(1)
+        numbers = range(len(looks))
+        if turn is None:
+            ways = [(number, mirrored) for mirrored in (False, True)[: 1 + flip_test] for number in numbers]
+        else:
+            ways = [(number, (number + turn) % 2 == 1) for number in numbers]
+        shown = [looks[number].flip(2) if mirrored else looks[number] for number, mirrored in ways]
+        maps = self._network(torch.cat(shown)).unflatten(0, (len(ways), -1))
+        views: list[Tensor] = []
+        for (number, mirrored), seen in zip(ways, maps, strict=True):
+            view = seen.flip(-1).index_select(1, self._mirrored) if mirrored else seen
+            if number == 0:
+                whole = view
+            else:
+                afar = _seen_from_afar(view, zooms[number - 1], heights=self.codec.convention == "height")
+                # What lies beyond the closer look counts as the whole showed it, or joints there would seem unsure.
+                view = torch.where(_within(view.shape[-1], zooms[number - 1], view.device), afar, whole)
+            views.append(view)
+        return torch.stack(views)
 
     def joints(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Joints in maps (N, J, S/4, S/4): positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
         xy, score = self.codec.decode(maps)
-        return to_crop(xy).cpu().numpy(), score.cpu().numpy()
+        return to_crop(xy).numpy(), score.numpy()
 
     def regions(
-        self, image: np.ndarray, regions: Sequence[Region], *, flip_test: bool = False, zooms: Sequence[float] = ()
+        self,
+        image: np.ndarray,
+        regions: Sequence[Region],
+        *,
+        flip_test: bool = False,
+        zooms: Sequence[float] = (),
+        turn: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Joints in regions of one frame (H, W, 3) uint8 BGR: positions (N, J, 2) in frame pixels, scores (N, J).
 
         With `zooms`, each region is seen as well with its side times each of these, at most 1, and the maps are
-        averaged over all that see a place (multi-scale test).
+        averaged over all that see a place (multi-scale test). `turn`: see `views`.
         """
         crops = np.stack([self.cut(image, region, zooms=zooms) for region in regions])
-        xy, score = self.joints(self.views(crops, flip_test=flip_test, zooms=zooms).mean(0))
+        xy, score = self.joints(self.views(crops, flip_test=flip_test, zooms=zooms, turn=turn).mean(0))
         return np.stack([region.to_frame(p, self.input_size) for region, p in zip(regions, xy, strict=True)]), score
 
 
 def _seen_from_afar(maps: Tensor, zoom: float, *, heights: bool = False) -> Tensor:
-    """Maps (N, J, S, S) of a region's middle, its side times `zoom` <= 1, on the grid of the whole region.
+    """Maps (..., S, S) of a region's middle, its side times `zoom` <= 1, on the grid of the whole region.
 
     What is beyond the middle gets nothing. A pixel of the whole region holds the mass of 1 / zoom^2 of the middle's;
     `heights` have no mass and stay.
     """
-    matrix = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=maps.device).expand(len(maps), 2, 3)
-    grid = functional.affine_grid(matrix, list(maps.shape), align_corners=False)
-    seen = functional.grid_sample(maps, grid, align_corners=False)
+    resample = _from_afar(maps.shape[-1], zoom, maps.device)
+    seen = resample @ maps @ resample.T
     return seen if heights else seen / zoom**2
 
 
-def _within(maps: Tensor, zoom: float) -> Tensor:
-    """Which pixels (S, S) of a region's maps (N, J, S, S) lie in its middle, its side times `zoom`: bool."""
-    size = maps.shape[-1]
-    away = (torch.arange(size, device=maps.device) - (size - 1) / 2).abs() <= zoom * size / 2
+@cache
+def _from_afar(size: int, zoom: float, device: torch.device) -> Tensor:
+    """The matrix (size, size) that takes a row of pixels of a region's middle to one of the whole region, linearly
+    between pixels and to nothing beyond.
+    """
+    pixels = torch.arange(size, device=device) - (size - 1) / 2
+    return (1 - (pixels[:, None] / zoom - pixels).abs()).clamp_min(0)
+
+
+@cache
+def _within(size: int, zoom: float, device: torch.device) -> Tensor:
+    """Which pixels (size, size) of a region's maps lie in its middle, its side times `zoom`: bool."""
+    away = (torch.arange(size, device=device) - (size - 1) / 2).abs() <= zoom * size / 2
     return away[:, None] & away
 
 

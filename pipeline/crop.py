@@ -4,12 +4,13 @@ An integer coordinate is the centre of a pixel, so resizing by a factor s maps p
 N pixels covers a region of side S around its centre c: crop = (frame - c) * N / S + (N - 1) / 2.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-MANY = 200  # pixels across from which on averaging them down takes long
 BOX_MARGIN = 1.25  # side of a person's region over the longer side of the joints' bounding box
 
 
@@ -31,49 +32,58 @@ class Region:
 
     def cut(self, image: np.ndarray, size: int) -> np.ndarray:
         """The region of an image (H, W, 3) uint8 as a crop (size, size, 3); outside the image it is black."""
-        scale = size / self.side
-        shift = (size - 1) / 2
-        matrix = np.array([[scale, 0, shift - scale * self.x], [0, scale, shift - scale * self.y]])
-        if scale < 0.5:
-            return self._cut_small(image, size)
-        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+        return self.cuts(image, size, zooms=(1.0,))[0]
 
-    def _cut_small(self, image: np.ndarray, size: int) -> np.ndarray:
-        """Like `cut` for strong shrinking: the image is averaged down first, as bilinear sampling would skip pixels."""
-        factor = size / self.side
-        # The first and one past the last pixel that the region touches; pixel p reaches from p - 0.5 to p + 0.5.
-        left, top = (int(np.floor(c - self.side / 2 + 0.5)) for c in (self.x, self.y))
-        right, bottom = (int(np.ceil(c + self.side / 2 + 0.5)) for c in (self.x, self.y))
-        height, width = image.shape[:2]
-        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        if x1 <= x0 or y1 <= y0:
-            return np.zeros((size, size, 3), image.dtype)
-        if factor <= 0.25 and min(x1 - x0, y1 - y0) > MANY:
-            return self._cut_half(image, size, x=slice(x0 - x0 % 2, x1), y=slice(y0 - y0 % 2, y1))
-        # Rounded up: with pixels larger than the crop's, the crop's outermost would blend with the black outside.
-        new_size = tuple(max(int(np.ceil(n * factor - 1e-6)), 1) for n in (x1 - x0, y1 - y0))
-        small = cv2.resize(image[y0:y1, x0:x1], new_size, interpolation=cv2.INTER_AREA)
-        sx, sy = new_size[0] / (x1 - x0), new_size[1] / (y1 - y0)
-        # crop pixel -> frame pixel -> pixel of the shrunken part, all with centres at integers
-        step, shift = self.side / size, (size - 1) / 2
-        inverse = np.array(
-            [
-                [step * sx, 0, (self.x - shift * step - x0 + 0.5) * sx - 0.5],
-                [0, step * sy, (self.y - shift * step - y0 + 0.5) * sy - 0.5],
-            ]
-        )
-        return cv2.warpAffine(small, inverse, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    def cuts(self, image: np.ndarray, size: int, *, zooms: Sequence[float]) -> np.ndarray:
+        """Like `cut`, of the middle of the region, its side times each of `zooms`, at most 1: (Z, size, size, 3).
 
-    def _cut_half(self, image: np.ndarray, size: int, *, x: slice, y: slice) -> np.ndarray:
-        """Like `_cut_small` by more than four: halving first, from even columns and rows on, saves most of the time.
-
-        Half a pixel pair at the end of an odd image is left out, which is less than a quarter of a pixel of the crop.
+        What is to become much smaller is halved first, as bilinear sampling would skip pixels; once for all of them.
         """
-        height, width = (n - n % 2 for n in image.shape[:2])
-        part = image[y.start : min(y.stop + y.stop % 2, height), x.start : min(x.stop + x.stop % 2, width)]
-        half = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        at = ((self.x - x.start + 0.5) / 2 - 0.5, (self.y - y.start + 0.5) / 2 - 0.5)
-        return Region(*at, self.side / 2).cut(half, size)
+        crops = np.zeros((len(zooms), size, size, 3), image.dtype)
+        height, width = image.shape[:2]
+        times = halvings(size / self.side)
+        x, y = self._touched(self.x, width, multiple=2**times), self._touched(self.y, height, multiple=2**times)
+        if x.stop <= x.start or y.stop <= y.start:
+            return crops
+        part = halved(image[y, x], times)
+        sx, sy = part.shape[1] / (x.stop - x.start), part.shape[0] / (y.stop - y.start)
+        for crop, zoom in zip(crops, zooms, strict=True):
+            # crop pixel -> frame pixel -> pixel of the part, all with centres at integers
+            step, shift = zoom * self.side / size, (size - 1) / 2
+            inverse = np.array(
+                [
+                    [step * sx, 0, (self.x - shift * step - x.start + 0.5) * sx - 0.5],
+                    [0, step * sy, (self.y - shift * step - y.start + 0.5) * sy - 0.5],
+                ]
+            )
+            cv2.warpAffine(part, inverse, (size, size), dst=crop, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return crops
+
+    def _touched(self, centre: float, length: int, *, multiple: int) -> slice:
+        """The pixels along an axis of an image of that length that the region touches, and a block of so many more at
+        each end, which smoothing and magnifying need; whole blocks, but for the image's end.
+        """
+        # Pixel p reaches from p - 0.5 to p + 0.5.
+        first = math.floor((centre - self.side / 2 + 0.5) / multiple) - 1
+        last = math.ceil((centre + self.side / 2 + 0.5) / multiple) + 1
+        return slice(max(first * multiple, 0), min(last * multiple, length))
+
+
+def halvings(factor: float) -> int:
+    """How often to halve an image before it is sampled at `factor` of its size: until half of it or more is left."""
+    return max(math.ceil(-math.log2(factor)) - 1, 0)
+
+
+def halved(image: np.ndarray, times: int) -> np.ndarray:
+    """An image (H, W, 3) uint8 halved so often, by means of 2 x 2 pixels, which is the quickest way to shrink, and then
+    smoothed a little, so that a bilinear sample of every other pixel still tells of all.
+
+    It shows all that it did: an odd side of 2 n + 1 pixels becomes n + 1, each a little less than two wide.
+    """
+    for _ in range(times):
+        size = ((image.shape[1] + 1) // 2, (image.shape[0] + 1) // 2)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(image, (3, 3), 0) if times else image
 
 
 def region_of(points: np.ndarray, *, margin: float = BOX_MARGIN) -> Region:

@@ -79,9 +79,11 @@ class Models:
             provenance,
         )
 
-    def find_joints(self, image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
-        """Joints in regions of a frame, as the detector's `regions` gives them with all its looks."""
-        return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS)
+    def find_joints(
+        self, image: np.ndarray, regions: Sequence[Region], turn: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joints in regions of a frame, as the detector's `regions` gives them with all looks, or those of a turn."""
+        return self.detector.regions(image, regions, flip_test=True, zooms=ZOOMS, turn=turn)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Have the networks make themselves ready for frames like this one, which takes seconds the first time."""
@@ -89,9 +91,9 @@ class Models:
         self.finder.people(image)
         self.find_joints(image, [Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))])
 
-    def tracker(self, *, people: int = 1) -> Tracker:
-        """A tracker for one clip and so many people at a time."""
-        options = TrackOptions(people=people)
+    def tracker(self, *, people: int = 1, by_turns: bool = True) -> Tracker:
+        """A tracker for one clip and so many people at a time, `by_turns` as `TrackOptions` has it."""
+        options = TrackOptions(people=people, by_turns=by_turns)
         find_people = partial(self.finder.people, lowest=options.hopeful)
         return Tracker(self.find_joints, find_people, self.detector.skeleton, options)
 
@@ -217,7 +219,8 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     There is one at least, who is in no frame if nobody was found. Raises InputError if the clip cannot be read, or was
     cut short and `wishes` do not ask for what is left.
     """
-    tracker = models.tracker(people=wishes.people)
+    # Nothing evens out what one frame's looks see differently from the next's where nothing is smoothed.
+    tracker = models.tracker(people=wishes.people, by_turns=wishes.smooth != "off")
     seen: dict[int, list[Row]] = {}
     times = []
     for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):

@@ -1,6 +1,7 @@
 """One person in one frame, as the finder and as the detector see him or her, and how alike two sightings are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,12 +27,12 @@ class Sighting:
     xy: np.ndarray
     score: np.ndarray
 
-    @property
+    @cached_property
     def sure(self) -> np.ndarray:
         """Which joints (J,) are seen well enough to go by."""
         return self.score >= SURE
 
-    @property
+    @cached_property
     def region(self) -> Region | None:
         """The square around the joints that are seen; None if these are too few."""
         return region_of(self.xy[self.sure]) if self.sure.sum() >= FEWEST_JOINTS else None

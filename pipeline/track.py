@@ -17,8 +17,9 @@ from pipeline.poses import Track2D
 from pipeline.sighting import Found, Sighting, likeness
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
 
-# regions of a frame (H, W, 3) -> joints (N, J, 2) in frame pixels, scores (N, J)
-FindJoints = Callable[[np.ndarray, Sequence[Region]], tuple[np.ndarray, np.ndarray]]
+# frame (H, W, 3), regions, turn -> joints (N, J, 2) in frame pixels, scores (N, J), by all looks at each region if the
+# turn is None, else by the half whose turn it is: `hourglass.predict.Detector.views`
+FindJoints = Callable[[np.ndarray, Sequence[Region], int | None], tuple[np.ndarray, np.ndarray]]
 # frame (H, W, 3) -> people, the surest first
 FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
@@ -30,6 +31,7 @@ class TrackOptions:
     """When someone counts as found, how hard to look, and who is who."""
 
     people: int = 1  # followed at a time at most: the most prominent
+    by_turns: bool = True  # who is followed is seen by half of the looks in one frame and by the others in the next
     found: float = 0.4  # mean score of the limb joints from which on someone is there
     kept: float = 0.28  # mean score down to which someone who is being followed still is
     likely: float = 0.3  # score of the finder from which on a place is looked at,
@@ -81,11 +83,12 @@ class Tracker:
         options: TrackOptions = TrackOptions(),
     ) -> None:
         self._find_joints, self._find_people, self._skeleton = find_joints, find_people, skeleton
-        self._limbs = skeleton.indices(LIMB_JOINTS)
+        self._limbs = np.array(skeleton.indices(LIMB_JOINTS))
         self._options = options
         self._cuts = CutDetector()
         self._people: list[_Person] = []
         self._numbers = 0  # given so far
+        self._turn = 0
         self._wait = 0  # frames until the next search
         self._surveyed = -np.inf  # when the finder was last asked, s
 
@@ -109,8 +112,10 @@ class Tracker:
     def _follow(self, image: np.ndarray, time_s: float) -> None:
         """Look at everyone where he or she was, and mark as lost who is not there any more."""
         followed = self._followed
+        self._turn = 1 - self._turn
+        looks = self._look(image, [p.region for p in followed], turn=self._turn if self._options.by_turns else None)
         seen: list[Seen] = []
-        for person, sighting in zip(followed, self._look(image, [p.region for p in followed]), strict=True):
+        for person, sighting in zip(followed, looks, strict=True):
             if self._presence(sighting) >= self._options.kept and sighting.region is not None:
                 seen.append((person, sighting, colours(image, sighting, self._skeleton)))
             else:
@@ -261,10 +266,10 @@ class Tracker:
 
     # Looks
 
-    def _look(self, image: np.ndarray, regions: Sequence[Region]) -> list[Sighting]:
+    def _look(self, image: np.ndarray, regions: Sequence[Region], *, turn: int | None = None) -> list[Sighting]:
         if not regions:
             return []
-        xy, score = self._find_joints(image, regions)
+        xy, score = self._find_joints(image, regions, turn)
         return [Sighting(points, values) for points, values in zip(xy, score, strict=True)]
 
     def _presence(self, sighting: Sighting) -> float:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -142,3 +143,39 @@ def test_the_score_is_of_the_map_as_it_is():
     maps[0, 1, 20, 20] = 0.3
     assert Codec().decode(maps)[1].flatten().tolist() == pytest.approx([0.7, 0.3])
     assert Codec("height").decode(maps)[1].flatten().tolist() == pytest.approx([0.5, 0.3])
+
+
+def decoded_by_hand(heat: np.ndarray, sigma: float) -> np.ndarray:
+    """Position (2,) in one map (S, S), in double precision, pixel by pixel as the description has it."""
+    size = len(heat)
+    rows, columns = np.mgrid[:size, :size]
+    smooth = np.zeros((size, size))
+    for row, column in np.ndindex(size, size):
+        away = (rows - row) ** 2 + (columns - column) ** 2
+        smooth[row, column] = (heat * np.exp(-away / (2 * sigma**2))).sum() / (2 * np.pi * sigma**2)
+    row, column = np.unravel_index(smooth.argmax(), smooth.shape)
+    if min(row, column) < 2 * sigma or max(row, column) > size - 1 - 2 * sigma:
+        smooth = heat
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+    place = np.array([column, row], float)
+    if min(row, column) < 1 or max(row, column) > size - 2:
+        return place
+    log = np.log(np.maximum(smooth[row - 1 : row + 2, column - 1 : column + 2], 1e-10))
+    slope = np.array([log[1, 2] - log[1, 0], log[2, 1] - log[0, 1]]) / 2
+    across = (log[0, 0] + log[2, 2] - log[0, 2] - log[2, 0]) / 4
+    bend_x, bend_y = log[1].sum() - 3 * log[1, 1], log[:, 1].sum() - 3 * log[1, 1]
+    bends = np.array([[bend_x, across], [across, bend_y]])
+    return place - np.linalg.solve(bends, slope).clip(-1, 1)
+
+
+@pytest.mark.parametrize("convention", ["probability", "height"])
+@pytest.mark.parametrize("sigma", [1.0, 1.5])
+def test_decoding_is_as_described(convention, sigma):
+    """Bumpy maps, with peaks anywhere, also beyond the border."""
+    codec, generator = Codec(convention, sigma), torch.Generator().manual_seed(0)
+    xy = torch.rand(4, 14, 2, generator=generator) * (SIZE + 2) - 1.5
+    maps = Codec(convention, 1.8).targets(xy, SIZE) + 1e-3 * torch.rand(4, 14, SIZE, SIZE, generator=generator)
+    found, _ = codec.decode(maps)
+    assert found.dtype == maps.dtype
+    expected = [[decoded_by_hand(heat, sigma) for heat in one] for one in maps.double().numpy()]
+    np.testing.assert_allclose(found.numpy(), np.array(expected), atol=1e-3)

@@ -122,11 +122,25 @@ def test_views_of_a_region_by_hand(photos):
     views = detector.views(crops[None], flip_test=True, zooms=(0.5,))
     assert views.shape == (4, 1, 14, 16, 16)
     whole, closer = (detector.views(crop[None, None], flip_test=True) for crop in crops)
-    np.testing.assert_allclose(views[:2], whole, atol=1e-6)
+    np.testing.assert_allclose(views[::2], whole, atol=1e-6)
     expected = whole.clone()
     expected[..., 4:12, 4:12] = 4 * F.avg_pool2d(closer.flatten(0, 1), 2).unflatten(0, (2, 1))
-    np.testing.assert_allclose(views[2:], expected, atol=1e-6)
-    assert not torch.equal(views[2:], views[:2])
+    np.testing.assert_allclose(views[1::2], expected, atol=1e-6)
+    assert not torch.equal(views[1::2], views[::2])
+
+
+def test_two_turns_have_all_views(photos):
+    """The middle of a closer look is the same; around it, each turn has only the whole as it saw it itself."""
+    detector, image, region = untrained(), photos.read(0), photos.region(0)
+    crops = detector.cut(image, region, zooms=(0.5,))[None]
+    whole, closer, mirrored, closer_mirrored = detector.views(crops, flip_test=True, zooms=(0.5,))
+    middle = (..., slice(4, 12), slice(4, 12))
+    for turn, expected in ((0, (whole, closer_mirrored)), (1, (mirrored, closer)), (2, (whole, closer_mirrored))):
+        views = detector.views(crops, flip_test=True, zooms=(0.5,), turn=turn)
+        assert views.shape == (2, 1, 14, 16, 16)
+        np.testing.assert_allclose(views[0], expected[0], atol=1e-6)
+        np.testing.assert_allclose(views[1][middle], expected[1][middle], atol=1e-6)
+        np.testing.assert_array_equal(views[1][..., :4, :], views[0][..., :4, :])
 
 
 @pytest.mark.parametrize("flip_test", [False, True])

@@ -277,3 +277,12 @@ def test_a_closer_look_is_put_back_where_it_belongs(zoom):
     assert afar.sum().item() == pytest.approx(1, abs=0.1)  # a narrow Gaussian, sampled coarsely
     assert ((afar * columns).sum() / afar.sum()).item() == pytest.approx(expected[0].item(), abs=0.3)
     assert ((afar * rows).sum() / afar.sum()).item() == pytest.approx(expected[1].item(), abs=0.3)
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.84, 0.5])
+def test_a_closer_look_is_put_back_as_by_sampling_its_grid(zoom):
+    maps = torch.rand(3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    matrix = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]]).expand(3, 2, 3)
+    expected = F.grid_sample(maps, F.affine_grid(matrix, [3, 2, 32, 32], align_corners=False), align_corners=False)
+    torch.testing.assert_close(_seen_from_afar(maps, zoom, heights=True), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(_seen_from_afar(maps, zoom), expected / zoom**2, rtol=0, atol=1e-4)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.crop import BOX_MARGIN, Region, region_of
+from pipeline.crop import BOX_MARGIN, Region, halved, halvings, region_of
 from tests.pictures import blob, centroid
 
 coordinate = st.floats(-500, 4000)
@@ -35,11 +35,45 @@ def test_same_size_region_is_a_plain_slice():
     np.testing.assert_array_equal(Region(13.5, 23.5, 8).cut(image, 8), image[20:28, 10:18])
 
 
-def test_whole_blocks_are_averaged():
+def test_strong_shrinking_by_hand():
+    """To a quarter: means of 2 x 2 pixels, of which a crop pixel is the mean of two, each smoothed by 1, 2, 1."""
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     crop = Region(19.5, 19.5, 40).cut(image, 10)
-    blocks = image[:, :40].reshape(10, 4, 10, 4, 3).mean((1, 3))
-    assert np.abs(crop - blocks).max() <= 1.01  # rounding, twice
+    half = image[:, :40].reshape(20, 2, 20, 2, 3).mean((1, 3))
+    weights = np.zeros((8, 20))
+    for row in range(8):
+        weights[row, 2 * row + 1 : 2 * row + 5] = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+    expected = np.einsum("ij,jkc,lk->ilc", weights, half, weights)
+    assert np.abs(crop[1:-1, 1:-1] - expected).max() <= 1.51  # rounding, three times
+
+
+def test_how_often_an_image_is_halved():
+    factors = (2.0, 1.0, 0.5, 0.49, 0.25, 0.24, 0.01)
+    assert [halvings(factor) for factor in factors] == [0, 0, 0, 1, 1, 2, 6]
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (41, 59), (1, 3), (1, 1)])
+def test_halving_shows_all_of_the_image(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    np.testing.assert_array_equal(halved(image, 0), image)
+    twice = halved(image, 2)
+    assert twice.shape == (-(-height // 4), -(-width // 4), 3)
+    plain = np.full_like(image, 77)
+    np.testing.assert_array_equal(halved(plain, 2), np.full_like(twice, 77))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 0.4, 0.22, 0.11])
+def test_looks_at_the_middle_show_it_where_it_is(scale):
+    """One blob is at its place in every look, and the first look is the plain cut."""
+    size, sigma, zooms = 64, 3 / min(scale, 1.0), (1.0, 0.84, 0.5)
+    region = Region(400.3, 300.8, size / scale)
+    place = np.array([400.3, 300.8]) + np.array([0.11, -0.07]) * region.side
+    image = blob(800, 600, x=place[0], y=place[1], sigma=sigma)
+    crops = region.cuts(image, size, zooms=zooms)
+    np.testing.assert_array_equal(crops[0], region.cut(image, size))
+    for crop, zoom in zip(crops, zooms, strict=True):
+        closer = Region(region.x, region.y, zoom * region.side)
+        assert np.abs(centroid(crop) - closer.to_crop(place, size)).max() < max(0.05, scale / zoom / 32)
 
 
 @pytest.mark.parametrize("scale", [3.0, 1.0, 0.7, 0.51, 0.49, 0.25, 0.11])

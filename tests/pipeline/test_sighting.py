@@ -1,9 +1,10 @@
 """How alike sightings are, where the person is, and what he wears; by hand."""
 
+import cv2
 import numpy as np
 import pytest
 
-from pipeline.appearance import blended, colour_distance, colours
+from pipeline.appearance import _lab, blended, colour_distance, colours
 from pipeline.sighting import Sighting, likeness
 from pipeline.skeleton import LSP14
 from tests.pipeline.test_track import person
@@ -69,6 +70,21 @@ def test_colours_of_what_is_not_seen():
     assert np.isnan(found[1:]).all()
     outside = colours(picture((0, 0, 255), (0, 0, 0)), Sighting(person(900, 900, 150), SEEN), LSP14)
     assert np.isnan(outside).all()
+
+
+def test_colours_are_those_of_opencv():
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 5000, 3), np.uint8)
+    pixels[0, :300] //= 20  # dark ones, for which another formula holds
+    expected = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    np.testing.assert_allclose(_lab(pixels), expected, atol=0.5)  # OpenCV looks up in a table
+
+
+def test_points_beyond_the_frame_do_not_count():
+    """Of somebody who is half out of the frame, the colours are those of the half that is in it."""
+    image = np.full((200, 200, 3), (0, 0, 255), np.uint8)
+    whole = colours(image, Sighting(person(100, 100, 150), SEEN), LSP14)
+    half = colours(image, Sighting(person(0.4, 100, 150), SEEN), LSP14)
+    np.testing.assert_allclose(half, whole)
 
 
 def test_distances_of_colours():

@@ -49,6 +49,7 @@ class Scene:
     backdrop: int = 0
     clear: float = 0.8  # score of a joint that is seen
     looks: list[Sequence[Region]] = field(default_factory=list)  # regions of every call
+    turns: list[int | None] = field(default_factory=list)  # and whose turn it was
     searches: int = 0
     blind: bool = False  # the finder finds nobody
     frame: int = -1
@@ -67,9 +68,12 @@ class Scene:
         inside = [joints[((joints > -0.5) & (joints < np.array(size) - 0.5)).all(1)] for joints in self.people]
         return [] if self.blind else [Found(region_of(joints), 0.9) for joints in inside if len(joints) >= 3]
 
-    def find_joints(self, image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
+    def find_joints(
+        self, image: np.ndarray, regions: Sequence[Region], turn: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         assert image.shape == (self.height, self.width, 3)
         self.looks.append(regions)
+        self.turns.append(turn)
         seen = [self._look(region) for region in regions]
         return np.stack([xy for xy, _ in seen]), np.stack([score for _, score in seen])
 
@@ -144,6 +148,18 @@ def test_half_a_person_at_the_border_is_found(x, y):
     assert sighting is not None
     assert ((sighting.score > 0.5) == inside).all()
     np.testing.assert_allclose(sighting.xy[inside], scene.people[0][inside])
+
+
+@pytest.mark.parametrize(("by_turns", "turns"), [(True, [0, 1, 0, 1]), (False, [None] * 4)])
+def test_who_is_found_is_looked_at_thoroughly_and_then_by_turns(by_turns, turns):
+    scene = Scene(people=[person(300, 180, 200)])
+    tracker = scene.tracker(by_turns=by_turns)
+    assert scene.only(tracker)
+    assert set(scene.turns) == {None}
+    scene.turns.clear()
+    for _ in turns:
+        assert scene.only(tracker)
+    assert scene.turns == turns
 
 
 def test_nobody():
@@ -390,7 +406,7 @@ def test_what_is_hardly_seen_and_never_found_is_nobody():
 
 
 def test_few_sure_joints_are_no_person():
-    def find_joints(image: np.ndarray, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
+    def find_joints(image: np.ndarray, regions: Sequence[Region], _turn: int | None) -> tuple[np.ndarray, np.ndarray]:
         xy = np.tile(person(320, 180, 200), (len(regions), 1, 1))
         score = np.zeros((len(regions), 14))
         score[:, :2] = 1
