@@ -404,6 +404,16 @@ def test_json_nested_deeply(tmp_path, deep):
             read(path)
 
 
+def test_poses_whose_provenance_is_nested_deeply(tmp_path):
+    """400 levels are read, and would be too many for a writer that begins further down."""
+    (path,) = KINDS["stored"].prepare(tmp_path)
+    for text in ('{"a":' * 400 + "1" + "}" * 400, "[" * 60_000):
+        with h5py.File(path, "r+") as file:
+            file.attrs["provenance"] = np.bytes_(text.encode())
+        with pytest.raises(DataError, match=r"clip\.h5: not a readable file of poses \(.*nested too deeply\)"):
+            posestore.read(path)
+
+
 def test_json_of_many_megabytes(tmp_path):
     path = tmp_path / "a.json"
     path.touch()
@@ -660,8 +670,9 @@ def _in_time(call: Callable[[], Result], seconds: float = 20) -> Result:
     return found[0]
 
 
-def test_weights_whose_header_is_nested_deeply(tmp_path):
-    header = json.dumps({"__metadata__": {"posecli": "[" * 50_000}}).encode()
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 400 + "1" + "}" * 400])  # the latter can be read
+def test_weights_whose_header_is_nested_deeply(tmp_path, text):
+    header = json.dumps({"__metadata__": {"posecli": text}}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(CheckpointError, match=r"a\.safetensors: damaged header; fetch it again"):
         load_checkpoint(tmp_path / "a.safetensors", "lifter")

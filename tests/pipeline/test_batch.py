@@ -455,6 +455,10 @@ def _clip(**changes: object) -> dict[str, object]:
     return {"format": "posecli report", "version": 1, "clips": [fields]}
 
 
+def _nested(levels: int) -> object:
+    return {"a": _nested(levels - 1)} if levels else 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -469,6 +473,9 @@ def _clip(**changes: object) -> dict[str, object]:
         json.dumps(_clip(outputs=None)).encode(),
         json.dumps(_clip(source=None)).encode(),
         json.dumps(_clip(surprise=1)).encode(),
+        b"[" * 100_000,
+        b'{"format": "posecli report", "version": 1, "clips": ' + b'[{"a":' * 100_000,
+        json.dumps(_clip(options=_nested(400))).encode(),  # it can be read, but not be written again
     ],
 )
 def test_another_report_is_not_touched(tmp_path, content):
@@ -479,6 +486,13 @@ def test_another_report_is_not_touched(tmp_path, content):
         f"{tmp_path}/report.json: not a report of this posecli; move it away or choose another folder"
     )
     assert (tmp_path / "report.json").read_bytes() == content
+
+
+def test_a_report_of_many_megabytes_is_not_read(tmp_path):
+    (tmp_path / "report.json").touch()
+    os.truncate(tmp_path / "report.json", 2**29 + 1)
+    with pytest.raises(DataError, match=r"report\.json: holds 513 MB, more than the limit of 512 MB; "):
+        Report.read(tmp_path)
 
 
 def test_another_report_ends_the_run(posecli, three, out):
