@@ -23,6 +23,7 @@ import torch
 from scipy.io import savemat
 
 from hourglass.data import read_photos
+from hourglass.finder import Finder
 from hourglass.importing import import_weights
 from hourglass.model import HourglassConfig
 from hourglass.photofile import photo_size, read_photo
@@ -35,6 +36,7 @@ from lifter.h36m import read_cameras, read_dictionary
 from lifter.predict import Lifter
 from lifter.train import load_resume
 from pipeline import posestore
+from pipeline.calibration import read_calibration
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.errors import CheckpointError, DataError, InputError, PoseError
 from pipeline.image import read_image
@@ -50,6 +52,7 @@ from tests.pipeline.clips import make_clip
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
 LIMIT = "POSECLI_MAX_MEGABYTES"
+MANY = {"stacks": 256, "widths": [8] * 10}  # takes no memory, but minutes to build
 
 
 # Pickles that would run something
@@ -474,7 +477,8 @@ def test_a_lifter_whose_config_claims_much(weights, tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"widths": [4096] * 8}, {"stacks": 10**9}, {"blocks": 300}, {"widths": [8] * 40}, {"input_size": 2**40}]
+    "change",
+    [{"widths": [4096] * 8}, {"stacks": 10**9}, {"blocks": 300}, {"widths": [8] * 40}, {"input_size": 2**40}, MANY],
 )
 def test_a_detector_whose_config_claims_much(weights, tmp_path, change):
     checkpoint = load_checkpoint(weights / "hourglass.safetensors", "hourglass")
@@ -482,7 +486,27 @@ def test_a_detector_whose_config_claims_much(weights, tmp_path, change):
     save_checkpoint(tmp_path / "a.safetensors", checkpoint)
     said = "(stacked-hourglass expects|does not describe an hourglass)"
     with pytest.raises(CheckpointError, match=rf"a\.safetensors: {said}"):
-        Detector.load(tmp_path / "a.safetensors", CPU)
+        _in_time(lambda: Detector.load(tmp_path / "a.safetensors", CPU))
+
+
+@pytest.mark.parametrize("change", [{"widths": [4096] * 8}, {"widths": [30_000, 8]}, {"stacks": 10**9}, MANY])
+def test_a_finder_whose_config_claims_much(weights, tmp_path, change):
+    """The first would take tens of gigabytes, and much time to be filled with random numbers."""
+    checkpoint = load_checkpoint(weights / "finder.safetensors", "finder")
+    checkpoint.config.update({"input_size": 2048, **change})
+    save_checkpoint(tmp_path / "a.safetensors", checkpoint)
+    said = "(stacked-hourglass expects|does not describe a finder)"
+    with memory_up_to(50), pytest.raises(CheckpointError, match=rf"a\.safetensors: {said}"):
+        _in_time(lambda: Finder.load(tmp_path / "a.safetensors", CPU))
+
+
+def test_a_calibration_of_many_megabytes(tmp_path):
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 2**30)
+    for one in (path, Path("/dev/zero")):  # the latter has no size that could be asked for
+        with memory_up_to(20), pytest.raises(InputError, match="more than 1,048,576 bytes are too many for one"):
+            read_calibration(one)
 
 
 def test_published_networks_are_within_the_sizes():
