@@ -4,6 +4,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -261,6 +264,22 @@ def test_a_second_run_is_refused(posecli, three, out):
     assert result.err == (
         f"posecli: {out}: process {os.getpid()} is writing to it; wait until it is done, or choose another folder\n"
     )
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_run_that_is_killed_in_the_middle_of_a_clip(posecli, tmp_path, out):
+    """By force, so that it tidies nothing up: the next run does, and goes on."""
+    clips = [plain_clip(tmp_path / f"{name}.mp4", frames=60, size=(320, 180)) for name in "ab"]
+    command = [sys.executable, "-m", "pipeline.cli", "video", *map(str, clips), "--out-dir", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+        while not list(out.glob(f"{batch.WORK}/*/*")):
+            assert other.poll() is None
+            time.sleep(0.02)
+        other.kill()
+    assert {LOCK, batch.WORK} <= set(names_in(out))
+    result = posecli("video", *clips, "--out-dir", out)
+    assert result.code == 0, result.err
+    assert names_in(out) == ["a.mp4", "b.mp4", "report.json"]
 
 
 def test_what_a_killed_run_left_is_cleared_away(posecli, three, out):
