@@ -567,7 +567,7 @@ def _read_note(_folder: Path, path: Path) -> None:
     from lifter.rigs import read_rig
     from pipeline.eval_clips import read_truth
 
-    {"a_gt": read_truth, "map": read_rig, "report": _read_report}[path.stem](path)
+    {"a_gt": read_truth, "report": _read_report}.get(path.stem, read_rig)(path)
 
 
 def _calibration_files(folder: Path) -> Sequence[Path]:
