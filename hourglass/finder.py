@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hourglass.codec import to_crop, to_heatmap
-from hourglass.model import STRIDE, HourglassConfig, StackedHourglass
+from hourglass.model import STRIDE, HourglassConfig, StackedHourglass, bare_network
 from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, halved, halvings, overlaps
@@ -225,7 +225,7 @@ class Finder:
         try:
             model, codec, pixels = _described(checkpoint)
             ranges = read_ranges(checkpoint.meta)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(f"{path}: does not describe a finder this posecli knows ({error})") from error
         runtime = choose_runtime(runtime, device, int8=bool(ranges))
         check_ranges(runtime, ranges, path)
@@ -283,7 +283,8 @@ def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, FinderCodec, P
     config, codec = HourglassConfig(**checkpoint.config), FinderCodec(**checkpoint.meta["codec"])
     if config.joints != codec.classes:
         raise ValueError(f"{config.joints} maps, where the codec has {codec.classes} classes")
-    return StackedHourglass(config), codec, Pixels.from_meta(checkpoint.meta["pixels"])
+    pixels = Pixels.from_meta(checkpoint.meta["pixels"])
+    return bare_network(config, tensors=len(checkpoint.tensors)), codec, pixels
 
 
 def save_finder(

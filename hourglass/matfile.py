@@ -5,7 +5,6 @@ by tag before SciPy sees them, compressed ones as they come out of the decompres
 """
 
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ import h5py
 from scipy.io import loadmat
 
 from pipeline.errors import DataError
-from pipeline.limits import Allowance
+from pipeline.limits import Allowance, unpacked
 
 NUMBERS, TEXT, MATRIX, COMPRESSED = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}, {1, 2, 3, 4, 16, 17, 18}, 14, 15
-PIECE = 1 << 20  # bytes that are unpacked at a time
 CELL, STRUCT, CHAR, NUMERIC = 1, 2, 4, range(6, 16)  # classes of a matrix
 
 
@@ -50,7 +48,7 @@ def _check(data: bytes, variable: str, allowance: Allowance) -> None:
         if at > len(data):
             raise ValueError("it is cut short")
         if kind == COMPRESSED:
-            inside = _unpacked(data[at - size : at], allowance)
+            inside = unpacked(data[at - size : at], allowance)
             kind, size = struct.unpack_from(order + "II", inside)
             if kind != MATRIX or 8 + size > len(inside):
                 raise ValueError("it is damaged")
@@ -59,18 +57,6 @@ def _check(data: bytes, variable: str, allowance: Allowance) -> None:
             raise ValueError("it is damaged")
         else:
             _Tags(data, order).check(at - size, at, name=variable)
-
-
-def _unpacked(data: bytes, allowance: Allowance) -> bytes:
-    """A compressed variable, unpacked; zlib.error or ValueError if it is damaged, DataError if it is too large."""
-    unpacker, parts = zlib.decompressobj(), []
-    while not unpacker.eof:
-        parts.append(unpacker.decompress(data, PIECE))
-        data = unpacker.unconsumed_tail
-        allowance.take(len(parts[-1]))
-        if not parts[-1] and not unpacker.eof:
-            raise ValueError("it is cut short")
-    return b"".join(parts)
 
 
 class _Tags:

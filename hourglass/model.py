@@ -10,6 +10,7 @@ the next stack (figure 4). Two kinds of residual block serve:
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +19,7 @@ STRIDE = 4  # input pixels per heatmap pixel, in every configuration
 
 # Beyond these a config is damaged, or made to keep the program busy.
 MOST_BLOCKS, MOST_LEVELS, LARGEST_SIZE = 256, 10, 4096
+BLOCK_TENSORS = 4  # that a residual block has at least
 
 
 @dataclass(frozen=True)
@@ -183,3 +185,16 @@ PRESETS: dict[str, HourglassConfig] = {
     "m": HourglassConfig(stacks=1, widths=(64, 128, 192, 256, 256), stem_width=64, block="plain", input_size=256),
     "published": HourglassConfig(),
 }
+
+
+def bare_network(config: HourglassConfig, *, tensors: int) -> StackedHourglass:
+    """A network on the device 'meta', without weights, for those of a file that has so many tensors.
+
+    It takes no memory, but a config of many parts takes long to build: ValueError, before that, if it has more of them
+    than the file can fill.
+    """
+    rows = config.stacks * (3 * (len(config.widths) - 1) + 1)
+    if rows * config.blocks * BLOCK_TENSORS > tensors:
+        raise ValueError(f"{config.stacks} stacks of {config.blocks} blocks, where the file has {tensors} tensors")
+    with torch.device("meta"):
+        return StackedHourglass(config)

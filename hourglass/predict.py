@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hourglass.codec import Codec, to_crop
-from hourglass.model import HourglassConfig, StackedHourglass
+from hourglass.model import HourglassConfig, StackedHourglass, bare_network
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
@@ -81,8 +81,8 @@ def _described(checkpoint: Checkpoint) -> tuple[StackedHourglass, Codec, Skeleto
     if config.joints != len(skeleton):
         raise ValueError(f"{config.joints} joints, where {skeleton.name} has {len(skeleton)}")
     pixels = Pixels.from_meta(checkpoint.meta["pixels"])
-    with torch.device("meta"):
-        return StackedHourglass(config), Codec(**checkpoint.meta["codec"]), skeleton, pixels
+    network = bare_network(config, tensors=len(checkpoint.tensors))
+    return network, Codec(**checkpoint.meta["codec"]), skeleton, pixels
 
 
 @dataclass(frozen=True)

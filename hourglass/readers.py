@@ -5,7 +5,6 @@ in all its forms, whose converters copied the numbers of the official file. COCO
 are measured from the left edge of the first pixel, half a pixel before its centre.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from hourglass.photos import PhotoSet
 from pipeline.crop import BOX_MARGIN
 from pipeline.errors import DataError
 from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.json_text import parse_json
 from pipeline.limits import Allowance, check_files
 from pipeline.skeleton import COCO17, LSP14, MPII16
 
@@ -28,8 +28,8 @@ HEAD_BIAS = 0.6  # PCKh's head size over the diagonal of MPII's head rectangle (
 def _json(path: Path) -> Any:
     check_files([path], named=path)
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not JSON, or cut short ({error}); unpack it again") from error
 
 

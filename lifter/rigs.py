@@ -18,13 +18,13 @@ head. What trains on these poses takes only the directions of limbs, trunk and h
 A name may have a prefix up to a colon, as Mixamo's "mixamorig:Hips", which is left out before it is looked up.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import DataError, InputError
+from pipeline.json_text import parse_json
 from pipeline.limits import check_files
 from pipeline.skeleton import H36M17
 
@@ -151,8 +151,8 @@ def read_rig(path: Path) -> Rig:
     """
     check_files([path], named=path)
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"--map {path}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f'--map {path}: expected {{"l_hip": "JOINT OF THE FILE", ...}}')

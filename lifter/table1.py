@@ -32,6 +32,7 @@ from lifter.seeds import seed_file, train_unless_done
 from pipeline.atomic import write_whole
 from pipeline.device import open_device
 from pipeline.errors import InputError, OutputError
+from pipeline.json_text import parse_json
 from pipeline.jsonl import read_lines
 from pipeline.weights import file_sha256
 
@@ -147,8 +148,8 @@ def measured(run: Run, sets: FixedSets) -> dict[str, Any]:
 def _stored(path: Path) -> dict[str, Any]:
     """The figures in a file; none if it is not there or damaged."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(path.read_text())
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from pipeline.atomic import write_whole
 from pipeline.errors import DataError
+from pipeline.json_text import MOST_NESTED, parse_json
+from pipeline.limits import check_files
 
 NAME = "report.json"
 FORMAT, VERSION = "posecli report", 1
@@ -92,10 +94,13 @@ class Report:
 
     @classmethod
     def read(cls, folder: Path) -> "Report":
-        """The report of a folder, empty if it has none yet; DataError if its report.json is something else."""
+        """The report of a folder, empty if it has none yet; DataError if its report.json is something else, or larger
+        than `pipeline.limits` allows.
+        """
         path = folder / NAME
+        check_files([path], named=path)
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes(), most_nested=MOST_NESTED)
             if (content["format"], content["version"]) != (FORMAT, VERSION):
                 raise ValueError("another format")
             return cls(folder, [Entry.from_json(fields) for fields in content["clips"]])

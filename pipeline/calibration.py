@@ -95,12 +95,13 @@ class View:
 def read_calibration(path: Path) -> tuple[View, ...]:
     """The cameras of a file, in its order; InputError if it cannot be read or is no calibration."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its name and permissions") from error
     try:
         if len(data) > LARGEST_FILE:
-            raise ValueError(f"{len(data)} bytes is too long for one")
+            raise ValueError(f"more than {LARGEST_FILE:,} bytes are too many for one")
         text = data.decode()
         views = _qualisys(text) if text.lstrip().startswith("<") else _pose2sim(tomllib.loads(text))
         if not views:

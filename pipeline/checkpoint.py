@@ -19,6 +19,7 @@ from safetensors.torch import save
 
 from pipeline.atomic import write_whole
 from pipeline.errors import CheckpointError
+from pipeline.json_text import MOST_NESTED, parse_json
 
 FORMAT_VERSION = 1
 HEADER_KEY = "posecli"
@@ -120,8 +121,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 def _parse_header(path: Path, text: str) -> dict[str, Any]:
     expected = {"version": int, "kind": str, "arch": str, "config": dict, "meta": dict, "sha256": str}
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(text, most_nested=MOST_NESTED)
+    except ValueError as error:
         raise CheckpointError(f"{path}: damaged header; fetch it again") from error
     version = header.get("version") if isinstance(header, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:  # first, as its other fields may be others

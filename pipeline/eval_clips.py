@@ -1,6 +1,5 @@
 """How good the whole program is: clips with exact 2D and 3D truth, run as a user would run them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from hourglass.metrics import PCK_AT, correct, torso_length
 from lifter.metrics import mpjpe, pa_mpjpe
 from lifter.predict import Lifter
 from pipeline.errors import DataError
+from pipeline.json_text import parse_json
 from pipeline.limits import check_files
 from pipeline.run import Models, Poses, Scene, Wishes, as_one, camera_of, find_poses, lift_track, place_people
 from pipeline.skeleton import LIMB_JOINTS, Skeleton
@@ -103,7 +103,7 @@ def read_truth(path: Path) -> ClipTruth:
     """
     check_files([path], named=path)
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text())
         rows = [content["joints"].index(joint) for joint in LIMB_JOINTS]
         frames = content["frames"]
         xy, xyz, inside = (np.array([frame[key] for frame in frames]) for key in ("uv", "xyz_cam_mm", "inside"))
@@ -116,7 +116,7 @@ def read_truth(path: Path) -> ClipTruth:
         )
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{path}: not a truth file (joints, frames with uv, xyz_cam_mm, inside): {error}") from error
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import cannot_write, write_whole
+from pipeline.json_text import parse_json
 
 
 def add_line(path: Path, row: dict[str, Any]) -> None:
@@ -21,8 +22,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ PIXELS, BYTES = "POSECLI_MAX_MEGAPIXELS", "POSECLI_MAX_MEGABYTES"
 MAX_SCANS = 100  # of a JPEG; programs write some ten
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of JPEG, those that a segment follows, and the end
 DEFAULTS = {PIXELS: 100.0, BYTES: 512.0}
+PIECE = 1 << 20  # bytes that are unpacked at a time
+GZIP = 31  # zlib's number for data within gzip's header and checksum
 
 
 def limit(variable: str) -> float:
@@ -89,3 +92,26 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():  # a member is never read beyond the size that stands here
             allowance.take(entry.file_size)
+
+
+def unpacked(data: bytes, allowance: Allowance, *, wbits: int = zlib.MAX_WBITS) -> bytes:
+    """What zlib, or with GZIP as `wbits` gzip, packed; zlib.error or ValueError if it is damaged.
+
+    DataError if it is too large. It is unpacked twice, first only to count, so that none of it is held before that.
+    """
+    return zlib.decompress(data, wbits, bufsize=max(_unpacked_size(data, allowance, wbits), 1))
+
+
+def _unpacked_size(data: bytes, allowance: Allowance, wbits: int) -> int:
+    unpacker, start, size = zlib.decompressobj(wbits), 0, 0
+    given = b""
+    while not unpacker.eof:
+        if not given:
+            given, start = data[start : start + PIECE], start + PIECE
+        piece = unpacker.decompress(given, PIECE)
+        if not (given or piece or unpacker.eof):
+            raise ValueError("it is cut short")
+        given = unpacker.unconsumed_tail
+        allowance.take(len(piece))
+        size += len(piece)
+    return size

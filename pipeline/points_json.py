@@ -1,6 +1,5 @@
 """Plain values out of JSON files that other programs wrote: every surprise is a DataError that names the file."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DataError, InputError
+from pipeline.json_text import parse_json
 from pipeline.limits import check_files
 
 MAX_FRAME = 10**9  # larger numbers are times or hashes
@@ -23,11 +23,9 @@ def load_json(path: Path) -> Any:
     """
     check_size([path])
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except RecursionError:
-        raise DataError(f"{path}: is nested too deeply to be a file of poses; write it anew") from None
     except ValueError as error:
         raise DataError(f"{path}: is not valid JSON ({_short(str(error))}); write it anew") from error
 

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.atomic import write_whole
 from pipeline.errors import DataError, InputError
 from pipeline.hdf5 import open_hdf5, stored_array
+from pipeline.json_text import MOST_NESTED, parse_json
 from pipeline.limits import Allowance
 from pipeline.people import ClipPoses, Person
 from pipeline.skeleton import H36M17, get_skeleton
@@ -109,7 +110,7 @@ def _clip(file: h5py.File, allowance: Allowance) -> ClipPoses:
         focal_origin=_text(file, "focal_origin"),
         up=file.attrs["up"],
         people=tuple(_person(group, allowance) for group in file["people"].values()),
-        provenance=json.loads(_text(file, "provenance")),
+        provenance=parse_json(_text(file, "provenance"), most_nested=MOST_NESTED),
     )
 
 

@@ -5,12 +5,12 @@ recipe (the command that trained it) and metrics. The first entry of a kind is i
 """
 
 import hashlib
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError, InputError
+from pipeline.json_text import parse_json
 
 DEFAULT_HOURGLASS, DEFAULT_FINDER, DEFAULT_LIFTER = "hourglass-m", "finder", "baseline"
 
@@ -24,7 +24,7 @@ def manifest(folder: Path | None = None) -> list[dict[str, Any]]:
     """The entries of models.json."""
     path = (folder or assets_folder()) / "models.json"
     try:
-        models: list[dict[str, Any]] = json.loads(path.read_text())["models"]
+        models: list[dict[str, Any]] = parse_json(path.read_text())["models"]
         for entry in models:
             _ = entry["kind"], entry["name"], entry["file"], entry["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,8 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -22,17 +23,20 @@ import torch
 from scipy.io import savemat
 
 from hourglass.data import read_photos
+from hourglass.finder import Finder
 from hourglass.importing import import_weights
 from hourglass.model import HourglassConfig
 from hourglass.photofile import photo_size, read_photo
 from hourglass.predict import Detector
 from lifter.asf_amc import read_amc, read_asf
 from lifter.bvh import read_bvh
+from lifter.cdf import read_cdf
 from lifter.data import read_motions
 from lifter.h36m import read_cameras, read_dictionary
 from lifter.predict import Lifter
 from lifter.train import load_resume
 from pipeline import posestore
+from pipeline.calibration import read_calibration
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.errors import CheckpointError, DataError, InputError, PoseError
 from pipeline.image import read_image
@@ -40,12 +44,15 @@ from pipeline.points import read_points
 from pipeline.video import probe
 from tests.conftest import Outcome
 from tests.fuzz.kinds import KINDS, _lifter_training
+from tests.fuzz.pool import _reset_peak, _status_mb
 from tests.hourglass.photos import struct_array, write_mpii_h5, write_photos
+from tests.lifter.h36m_files import write_cdf
 from tests.pipeline.clips import make_clip
 
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
 LIMIT = "POSECLI_MAX_MEGABYTES"
+MANY = {"stacks": 256, "widths": [8] * 10}  # takes no memory, but minutes to build
 
 
 # Pickles that would run something
@@ -400,6 +407,16 @@ def test_json_nested_deeply(tmp_path, deep):
             read(path)
 
 
+def test_poses_whose_provenance_is_nested_deeply(tmp_path):
+    """400 levels are read, and would be too many for a writer that begins further down."""
+    (path,) = KINDS["stored"].prepare(tmp_path)
+    for text in ('{"a":' * 400 + "1" + "}" * 400, "[" * 60_000):
+        with h5py.File(path, "r+") as file:
+            file.attrs["provenance"] = np.bytes_(text.encode())
+        with pytest.raises(DataError, match=r"clip\.h5: not a readable file of poses \(.*nested too deeply\)"):
+            posestore.read(path)
+
+
 def test_json_of_many_megabytes(tmp_path):
     path = tmp_path / "a.json"
     path.touch()
@@ -460,7 +477,8 @@ def test_a_lifter_whose_config_claims_much(weights, tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"widths": [4096] * 8}, {"stacks": 10**9}, {"blocks": 300}, {"widths": [8] * 40}, {"input_size": 2**40}]
+    "change",
+    [{"widths": [4096] * 8}, {"stacks": 10**9}, {"blocks": 300}, {"widths": [8] * 40}, {"input_size": 2**40}, MANY],
 )
 def test_a_detector_whose_config_claims_much(weights, tmp_path, change):
     checkpoint = load_checkpoint(weights / "hourglass.safetensors", "hourglass")
@@ -468,7 +486,27 @@ def test_a_detector_whose_config_claims_much(weights, tmp_path, change):
     save_checkpoint(tmp_path / "a.safetensors", checkpoint)
     said = "(stacked-hourglass expects|does not describe an hourglass)"
     with pytest.raises(CheckpointError, match=rf"a\.safetensors: {said}"):
-        Detector.load(tmp_path / "a.safetensors", CPU)
+        _in_time(lambda: Detector.load(tmp_path / "a.safetensors", CPU))
+
+
+@pytest.mark.parametrize("change", [{"widths": [4096] * 8}, {"widths": [30_000, 8]}, {"stacks": 10**9}, MANY])
+def test_a_finder_whose_config_claims_much(weights, tmp_path, change):
+    """The first would take tens of gigabytes, and much time to be filled with random numbers."""
+    checkpoint = load_checkpoint(weights / "finder.safetensors", "finder")
+    checkpoint.config.update({"input_size": 2048, **change})
+    save_checkpoint(tmp_path / "a.safetensors", checkpoint)
+    said = "(stacked-hourglass expects|does not describe a finder)"
+    with memory_up_to(50), pytest.raises(CheckpointError, match=rf"a\.safetensors: {said}"):
+        _in_time(lambda: Finder.load(tmp_path / "a.safetensors", CPU))
+
+
+def test_a_calibration_of_many_megabytes(tmp_path):
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 2**30)
+    for one in (path, Path("/dev/zero")):  # the latter has no size that could be asked for
+        with memory_up_to(20), pytest.raises(InputError, match="more than 1,048,576 bytes are too many for one"):
+            read_calibration(one)
 
 
 def test_published_networks_are_within_the_sizes():
@@ -559,11 +597,81 @@ def test_cdf_of_many_dimensions(tmp_path):
             _in_time(lambda: KINDS["official"].read(tmp_path, path))
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_cdf_that_unpacks_to_much(tmp_path, monkeypatch, whole):
+    """A packed block, or a file that is packed as a whole, of 60 MB in 60 kB."""
+    path = write_cdf(tmp_path / "a.cdf", np.zeros((100, 96)), whole=whole)
+    data = path.read_bytes()
+    start = data.index(b"\x1f\x8b\x08")  # where gzip's own begins
+    bomb = gzipped_zeros(60)
+    if whole:
+        head = data[:8] + struct.pack(">qiqq", 32 + len(bomb), 10, 40 + len(bomb), 0) + bytes(4)
+        path.write_bytes(head + bomb + data[-28:])
+    else:  # at the end, and in its old place a reference to there
+        block = struct.pack(">qiiq", 24 + len(bomb), 13, 0, len(bomb)) + bomb
+        where = struct.pack(">q", start - 24)
+        assert data.count(where) == 1
+        path.write_bytes(data.replace(where, struct.pack(">q", len(data))) + block)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setenv(LIMIT, "40")
+    with memory_up_to(20), pytest.raises(DataError, match=rf"a\.cdf: holds 41 MB, more than the limit of 40 .*{LIMIT}"):
+        read_cdf(path, "Pose")
+
+
+def gzipped_zeros(megabytes: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(bytes(2**20)) for _ in range(megabytes)) + packer.flush()
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["packed", "plain"])  # noise cannot be packed
+def test_cdf_of_many_entries_for_one_block(tmp_path, monkeypatch, noise):
+    """A block of 0.7 MB that seven entries of the table of blocks name; two records of such take 2.9 MB here."""
+    numbers = np.random.default_rng(0).integers(0, 2**31 - 2**24, (2000, 96), np.uint32).view(np.float32)
+    path = write_cdf(tmp_path / "a.cdf", numbers if noise else np.zeros((2000, 96)))
+    monkeypatch.setenv(LIMIT, "4")
+    assert read_cdf(path, "Pose").shape == (1, 2000, 96)
+    data, entries = bytearray(path.read_bytes()), 7
+    table = data.index(struct.pack(">qi", 28 + 16 * entries, 6))
+    lasts, places = table + 28 + 4 * entries, table + 28 + 8 * entries
+    struct.pack_into(">i", data, table + 24, entries)  # so many are used
+    struct.pack_into(f">{entries}i", data, lasts, *[0] * (entries - 1), 1)
+    data[places : places + 8 * entries] = data[places : places + 8] * entries
+    about = int.from_bytes(data[20:28], "big")
+    variable = int.from_bytes(data[about + 20 : about + 28], "big")
+    struct.pack_into(">i", data, variable + 24, 1)  # the last record
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"a\.cdf: holds 5 MB, more than the limit of 4 MB; .*{LIMIT}"):
+        read_cdf(path, "Pose")
+
+
+def test_cdf_whose_sizes_cancel_out(tmp_path):
+    """A dimension that does not vary counts for nothing, whatever its size."""
+    path = write_cdf(tmp_path / "a.cdf", np.zeros((100, 96)))
+    data = path.read_bytes()
+    sizes = struct.pack(">iiiii", 2, 100, 96, -1, -1)
+    assert data.count(sizes) == 1
+    path.write_bytes(data.replace(sizes, struct.pack(">iiiii", 2, 2**30, 0, -1, 0)))
+    with pytest.raises(DataError, match=rf"a\.cdf: holds 8,192 MB, more than the limit of 512 MB; .*{LIMIT}"):
+        read_cdf(path, "Pose")
+    path.write_bytes(data.replace(sizes, struct.pack(">iiiii", 2, 2**30, -5, -1, -1)))
+    with pytest.raises(DataError, match="a size below nothing"):
+        read_cdf(path, "Pose")
+
+
 def test_trials_of_many_digits(tmp_path):
     path = KINDS["mocap"].prepare(tmp_path)[0]
     xyz = np.load(tmp_path / "plain.npz")["amc/05/05_01"]
     np.savez(path, **{f"amc/05/05_{'7' * 5000}": xyz, "salsa/salsa_²": xyz})
     assert [motion.trial for motion in read_motions(path)] == [f"5_{'7' * 5000}", "salsa_²"]
+
+
+@contextmanager
+def memory_up_to(megabytes: float) -> Iterator[None]:
+    """Fails unless the block takes less than so much more memory than there was."""
+    _reset_peak()
+    before = _status_mb("VmRSS")
+    yield
+    assert _status_mb("VmHWM") - before < megabytes
 
 
 def _in_time(call: Callable[[], Result], seconds: float = 20) -> Result:
@@ -586,8 +694,9 @@ def _in_time(call: Callable[[], Result], seconds: float = 20) -> Result:
     return found[0]
 
 
-def test_weights_whose_header_is_nested_deeply(tmp_path):
-    header = json.dumps({"__metadata__": {"posecli": "[" * 50_000}}).encode()
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 400 + "1" + "}" * 400])  # the latter can be read
+def test_weights_whose_header_is_nested_deeply(tmp_path, text):
+    header = json.dumps({"__metadata__": {"posecli": text}}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: damaged header"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: damaged header; fetch it again"):
         load_checkpoint(tmp_path / "a.safetensors", "lifter")

@@ -4,6 +4,7 @@ Every way takes the bytes of a sound file and a random generator, and gives the 
 not fit it may give the file back as it was.
 """
 
+import gzip
 import io
 import json
 import re
@@ -484,6 +485,21 @@ def of_matlab(data: bytes, random: Random) -> bytes:
     return b"".join(parts)
 
 
+# CDF
+
+
+def of_cdf(data: bytes, random: Random) -> bytes:
+    """A packed part of a CDF file with other bytes in it, where they fit into its place; its checksum fits."""
+    start = random.choice([found.start() for found in re.finditer(rb"\x1f\x8b\x08", data)])
+    unpacker = zlib.decompressobj(31)
+    plain = unpacker.decompress(data[start:])
+    room = len(data) - start - len(unpacker.unused_data)
+    way = random.choice((flipped, renumbered, renumbered, blanked, removed, doubled, swapped))
+    changed = way(plain, random) if random.random() < 0.9 else bytes(random.choice((10**5, 10**7)))
+    packed = gzip.compress(changed, 9)
+    return data[:start] + packed[:room].ljust(room, b"\0") + data[start + room :]
+
+
 # Safetensors
 
 
@@ -512,5 +528,6 @@ FORMATS: dict[str, tuple[Way, ...]] = {
     **dict.fromkeys((".npz", ".pt"), (of_archive,)),
     ".h5": (of_hdf5,),
     ".mat": (of_matlab,),
+    ".cdf": (of_cdf,),
     ".safetensors": (of_safetensors,),
 }

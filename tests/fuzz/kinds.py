@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -72,6 +73,52 @@ def _read_video(folder: Path, path: Path) -> None:
     with VideoWriter(folder / "out.mp4", (64, 48), info=info, source=path) as writer:
         for frame in read_frames(path, salvage=True):
             writer.write(cv2.resize(frame.image, (64, 48)), frame)
+
+
+def _live_files(folder: Path) -> Sequence[Path]:
+    """What servers and cameras send."""
+    from tests.pipeline.clips import make_clip
+
+    still = _pictures(8)
+    return [
+        make_clip(folder / "a.ts", images=still, sound="aac"),
+        make_clip(folder / "b.flv", images=still, codec="flv"),
+        make_clip(folder / "c.mjpeg", images=still, codec="mjpeg", pix_fmt="yuvj420p"),
+        make_clip(folder / "d.webm", images=still, codec="libvpx", time_base=MS),
+        make_clip(folder / "e.mp4", images=still, faststart=True, turn=90),
+    ]
+
+
+def _read_live(_folder: Path, path: Path) -> None:
+    """Through a pipe, as a stream comes: there is no going back in it. Nobody waits for a picture's time."""
+    from pipeline import capture
+
+    sleep = capture.time.sleep
+    with _poured(path.read_bytes()) as address:
+        capture.time.sleep = lambda _seconds: None  # type: ignore[assignment]
+        try:
+            shapes = {upright.image(frame).shape for upright, frame in capture._stream_pictures(address)}
+        finally:
+            capture.time.sleep = sleep
+    assert len(shapes) <= 1, "pictures of different sizes"
+
+
+@contextmanager
+def _poured(data: bytes) -> Iterator[str]:
+    """The address of a pipe into which data are poured until they are all in or nobody reads any more."""
+    reader, writer = os.pipe()
+
+    def pour() -> None:
+        with suppress(BrokenPipeError), os.fdopen(writer, "wb") as file:
+            file.write(data)
+
+    thread = Thread(target=pour, daemon=True)
+    thread.start()
+    try:
+        yield f"pipe:{reader}"
+    finally:
+        os.close(reader)
+        thread.join()
 
 
 def _photo_files(folder: Path) -> Sequence[Path]:
@@ -210,10 +257,13 @@ def _videopose_files(folder: Path) -> Sequence[Path]:
 
 
 def _official_files(folder: Path) -> Sequence[Path]:
+    from lifter.cdf import read_cdf
     from lifter.h36m_cameras import _INNER, _OUTER, CAMERAS
-    from tests.lifter.h36m_files import write_official
+    from tests.lifter.h36m_files import write_cdf, write_official
 
     write_official(folder, actions=ACTION)
+    last = max(folder.glob("S1/*/*/*.cdf"))
+    write_cdf(last, read_cdf(last, "Pose")[0], whole=True)
     outer = [_OUTER[name].split()[1:7] * 11 for name in CAMERAS]  # all subjects with the cameras of the first
     numbers = " ".join(str(number) for row in (*outer, *(_INNER[name] for name in CAMERAS)) for number in row)
     (folder / "metadata.xml").write_text(f"<metadata><camera><w0>[{numbers}]</w0></camera></metadata>")
@@ -352,8 +402,9 @@ def _weights_files(folder: Path) -> Sequence[Path]:
     import torch
 
     from hourglass.codec import Codec
+    from hourglass.finder import FinderCodec, save_finder
     from hourglass.model import StackedHourglass
-    from hourglass.predict import save_detector
+    from hourglass.predict import Pixels, save_detector
     from pipeline.skeleton import LSP14
 
     torch.manual_seed(0)
@@ -365,7 +416,12 @@ def _weights_files(folder: Path) -> Sequence[Path]:
         skeleton=LSP14,
         provenance={"seed": 1},
     )
-    return [folder / "hourglass.safetensors", _tiny_lifter(folder / "lifter.safetensors")]
+    codec = FinderCodec(smallest=8.0, classes=3)
+    finder = StackedHourglass(replace(_tiny_detector_config(), joints=codec.classes))
+    save_finder(folder / "finder.safetensors", finder, codec=codec, provenance={"seed": 1}, pixels=Pixels())
+    names = ("hourglass", "finder", "lifter")
+    _tiny_lifter(folder / "lifter.safetensors")
+    return [folder / f"{name}.safetensors" for name in names]
 
 
 def _tiny_lifter(path: Path) -> Path:
@@ -410,10 +466,8 @@ def _read_weights(_folder: Path, path: Path) -> None:
     from hourglass.predict import Detector
     from lifter.predict import Lifter
 
-    cpu = torch.device("cpu")
-    with suppress(CheckpointError):
-        Finder.load(path, cpu)
-    (Detector if path.stem == "hourglass" else Lifter).load(path, cpu)
+    loads = {"hourglass": Detector.load, "finder": Finder.load, "lifter": Lifter.load}
+    loads[path.stem](path, torch.device("cpu"))
 
 
 def _foreign_files(folder: Path) -> Sequence[Path]:
@@ -487,14 +541,33 @@ def _note_files(folder: Path) -> Sequence[Path]:
     frame = {"uv": [[1.0, 2.0]] * count, "xyz_cam_mm": [[1.0, 2.0, 3000.0]] * count, "inside": [True] * count}
     frame["E"] = np.eye(4).tolist()  # type: ignore[assignment]
     truth = {"joints": list(LIMB_JOINTS), "frames": [frame] * 3, "K": [[500, 0, 32], [0, 500, 24], [0, 0, 1]]}
-    return _write_json(folder, {"a_gt.json": truth, "map.json": _rig_names()})
+    _report_of_two_clips(folder)
+    return [*_write_json(folder, {"a_gt.json": truth, "map.json": _rig_names()}), folder / "report.json"]
+
+
+def _report_of_two_clips(folder: Path) -> None:
+    from pipeline.batch_report import Entry, Recipe, Report
+
+    options, weights = {"smooth": "light", "export": [".json"]}, {"lifter": {"file": "a", "sha256": "0"}}
+    for number in range(2):
+        recipe = Recipe(f"/clips/{number}.mp4", 5, 7, options, weights)
+        Report.read(folder).put(Entry(recipe, "done", {"posecli": "1"}, frames=3, outputs=("a_gt.json",)))
+
+
+def _read_report(path: Path) -> None:
+    """As a run does that goes on from there: it looks what is finished, and writes all of it again."""
+    from pipeline.batch_report import Report
+
+    report = Report.read(path.parent)
+    report.put(*(found for entry in report._entries.values() if (found := report.finished(entry.recipe))))
+    Report.read(path.parent)
 
 
 def _read_note(_folder: Path, path: Path) -> None:
     from lifter.rigs import read_rig
     from pipeline.eval_clips import read_truth
 
-    (read_truth if path.stem == "a_gt" else read_rig)(path)
+    {"a_gt": read_truth, "report": _read_report}.get(path.stem, read_rig)(path)
 
 
 def _calibration_files(folder: Path) -> Sequence[Path]:
@@ -533,6 +606,7 @@ def _misbehave(folder: Path, path: Path) -> None:
 
 KINDS: dict[str, Kind] = {
     "video": Kind(_video_files, _read_video),
+    "live": Kind(_live_files, _read_live),
     "image": Kind(_photo_files, _read_image),
     "photo": Kind(_photo_files, _read_photo),
     "stored": Kind(_stored_poses, _read_stored),

@@ -173,7 +173,15 @@ def _import_all() -> None:
     import torch
 
     ours = ("hourglass.data", "hourglass.importing", "hourglass.train", "lifter.prepare", "lifter.train")
-    for name in (*ours, "pipeline.calibration", "pipeline.eval_clips", "pipeline.export", "cdflib"):
+    for name in (
+        *ours,
+        "pipeline.batch_report",
+        "pipeline.calibration",
+        "pipeline.capture",
+        "pipeline.eval_clips",
+        "pipeline.export",
+        "cdflib",
+    ):
         importlib.import_module(name)
     torch.set_num_threads(1)
 

@@ -114,13 +114,14 @@ def write_videopose_2d(
     return path
 
 
-def write_cdf(path: Path, poses: np.ndarray, *, variable: str = "Pose") -> Path:
-    """An official file; the test is skipped without cdflib."""
+def write_cdf(path: Path, poses: np.ndarray, *, variable: str = "Pose", whole: bool = False) -> Path:
+    """An official file, packed block by block or as a whole; the test is skipped without cdflib."""
     writer = pytest.importorskip("cdflib.cdfwrite")
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = writer.CDF(path, cdf_spec={"Majority": "row_major"}, delete=True)
+    file = writer.CDF(path, cdf_spec={"Majority": "row_major", "Compressed": 6 * whole}, delete=True)
     sizes = list(poses.shape)
     spec = {"Variable": variable, "Data_Type": file.CDF_REAL4, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": sizes}
+    spec["Compress"] = 0 if whole else 6
     file.write_var(spec, var_data=poses[None].astype(np.float32))
     file.close()
     return path

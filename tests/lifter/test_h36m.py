@@ -4,6 +4,7 @@ import builtins
 import io
 import pickle
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -494,6 +495,14 @@ def test_the_official_files_are_read(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as caught:
             read_official(tmp_path, subjects=("S1",))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_official_files_however_they_are_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+    poses = people().reshape(FRAMES, 96)
+    path = write_cdf(tmp_path / "a.cdf", poses, whole=whole)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # where cdflib would unpack it
+    np.testing.assert_allclose(cdf.read_cdf(path, "Pose"), poses[None], rtol=1e-6)
 
 
 def test_without_cdflib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

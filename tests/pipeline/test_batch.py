@@ -4,6 +4,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -263,6 +266,22 @@ def test_a_second_run_is_refused(posecli, three, out):
     )
 
 
+@pytest.mark.usefixtures("loads")
+def test_a_run_that_is_killed_in_the_middle_of_a_clip(posecli, tmp_path, out):
+    """By force, so that it tidies nothing up: the next run does, and goes on."""
+    clips = [plain_clip(tmp_path / f"{name}.mp4", frames=60, size=(320, 180)) for name in "ab"]
+    command = [sys.executable, "-m", "pipeline.cli", "video", *map(str, clips), "--out-dir", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+        while not list(out.glob(f"{batch.WORK}/*/*")):
+            assert other.poll() is None
+            time.sleep(0.02)
+        other.kill()
+    assert {LOCK, batch.WORK} <= set(names_in(out))
+    result = posecli("video", *clips, "--out-dir", out)
+    assert result.code == 0, result.err
+    assert names_in(out) == ["a.mp4", "b.mp4", "report.json"]
+
+
 def test_what_a_killed_run_left_is_cleared_away(posecli, three, out):
     (out / batch.WORK / "xyz").mkdir(parents=True)
     (out / batch.WORK / "xyz" / "a.mp4").write_text("half")
@@ -455,6 +474,10 @@ def _clip(**changes: object) -> dict[str, object]:
     return {"format": "posecli report", "version": 1, "clips": [fields]}
 
 
+def _nested(levels: int) -> object:
+    return {"a": _nested(levels - 1)} if levels else 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -469,6 +492,9 @@ def _clip(**changes: object) -> dict[str, object]:
         json.dumps(_clip(outputs=None)).encode(),
         json.dumps(_clip(source=None)).encode(),
         json.dumps(_clip(surprise=1)).encode(),
+        b"[" * 100_000,
+        b'{"format": "posecli report", "version": 1, "clips": ' + b'[{"a":' * 100_000,
+        json.dumps(_clip(options=_nested(400))).encode(),  # it can be read, but not be written again
     ],
 )
 def test_another_report_is_not_touched(tmp_path, content):
@@ -479,6 +505,13 @@ def test_another_report_is_not_touched(tmp_path, content):
         f"{tmp_path}/report.json: not a report of this posecli; move it away or choose another folder"
     )
     assert (tmp_path / "report.json").read_bytes() == content
+
+
+def test_a_report_of_many_megabytes_is_not_read(tmp_path):
+    (tmp_path / "report.json").touch()
+    os.truncate(tmp_path / "report.json", 2**29 + 1)
+    with pytest.raises(DataError, match=r"report\.json: holds 513 MB, more than the limit of 512 MB; "):
+        Report.read(tmp_path)
 
 
 def test_another_report_ends_the_run(posecli, three, out):

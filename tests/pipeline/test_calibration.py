@@ -94,7 +94,7 @@ def _lens(text: str) -> str:
         (lambda text: text.replace("cam20", "cam100"), "two cameras have one name"),
         (lambda text: text.replace("[[600.0", "[[-600.0"), "no focal length"),
         (lambda text: text.replace("[[600.0", "[[nan"), "not finite"),
-        (lambda text: text + "#" * (1 << 20), "too long"),
+        (lambda text: text + "#" * (1 << 20), "more than 1,048,576 bytes are too many"),
     ],
 )
 def test_a_file_that_is_no_toml_calibration(tmp_path, change, words):

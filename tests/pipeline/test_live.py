@@ -30,6 +30,7 @@ from pipeline.video import Frame
 from pipeline.window import Window
 from tests.pipeline.clips import contents, numbered, quarters
 from tests.pipeline.streams import RATE, moving, sender
+from tests.pipeline.test_capture import FakeCamera
 from tests.pipeline.test_render import flat
 from tests.pipeline.tiny import tiny_models
 
@@ -214,6 +215,16 @@ def test_a_stream_that_falls_silent_leaves_a_whole_recording(posecli, tmp_path, 
     assert result.code == 0, result.err
     assert [record.getMessage() for record in caplog.records] == [f"{address}: {LOST}"]
     assert len(contents(out).images) == int(result.out.split()[0]) > 5
+
+
+@pytest.mark.usefixtures("use_tiny")
+def test_a_camera_that_is_unplugged_leaves_a_whole_recording(posecli, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    out = tmp_path / "out.mp4"
+    result = posecli("video", "0", "--out", out)
+    assert result.code == 0, result.err
+    assert [record.getMessage() for record in caplog.records] == [f"camera 0: {LOST}"]
+    assert len(contents(out).images) == int(result.out.split()[0]) > 0
 
 
 @pytest.mark.usefixtures("use_tiny")
