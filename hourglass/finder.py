@@ -23,7 +23,8 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, halved, halvings, overlaps
 from pipeline.errors import CheckpointError
-from pipeline.runtime import InParts, Ranges, check_ranges, choose_runtime, compile_network, read_ranges
+from pipeline.int8 import Ranges, check_ranges, read_ranges
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.sighting import Found
 
 KIND = "finder"

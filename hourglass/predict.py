@@ -16,7 +16,8 @@ from hourglass.model import HourglassConfig, StackedHourglass, bare_network
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
-from pipeline.runtime import InParts, Ranges, check_ranges, choose_runtime, compile_network, read_ranges
+from pipeline.int8 import Ranges, check_ranges, read_ranges
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"

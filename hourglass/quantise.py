@@ -19,8 +19,8 @@ from hourglass.scenes import SceneConfig
 from pipeline.atomic import check_writable
 from pipeline.checkpoint import Checkpoint, kind_of, load_checkpoint, save_checkpoint
 from pipeline.errors import CheckpointError, DataError
-from pipeline.int8 import measure_ranges
-from pipeline.runtime import RANGES, Ranges, as_onnx
+from pipeline.int8 import KEY, Ranges, measure_ranges
+from pipeline.runtime import as_onnx
 
 AT_ONCE = 8  # photos; every value of the network is kept for these
 FEWEST_LABELS = 4  # a photo with fewer says too little of where the person is
@@ -42,7 +42,7 @@ def quantise(path: Path, out: Path, sets: list[PhotoSet], *, photos: int) -> Ran
     else:
         raise CheckpointError(f"{path}: weights of a {kind}; int8 is for detectors and finders")
     checkpoint = load_checkpoint(path, kind)
-    told = replace(checkpoint, meta={**checkpoint.meta, RANGES: {name: list(both) for name, both in ranges.items()}})
+    told = replace(checkpoint, meta={**checkpoint.meta, KEY: {name: list(both) for name, both in ranges.items()}})
     save_checkpoint(out, told, dtype=torch.float16 if _fits_float16(checkpoint) else torch.float32)
     return ranges
 

@@ -25,10 +25,11 @@ from tqdm import tqdm
 from hourglass.predict import Detector
 from pipeline.device import open_device, share_processor
 from pipeline.errors import DeviceError
+from pipeline.int8 import check_ranges
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
 from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
-from pipeline.runtime import check_ranges, choose_runtime
+from pipeline.runtime import choose_runtime
 from pipeline.stopwatch import Stopwatch
 from pipeline.video import Frame, VideoWriter, probe, read_frames
 from pipeline.weights import DEFAULT_FINDER, DEFAULT_LIFTER, find_weights

@@ -6,19 +6,55 @@ channel. The arithmetic is that of Jacob et al. 2018, "Quantization and Training
 Integer-Arithmetic-Only Inference", section 2.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
+import torch
 
+from pipeline.errors import CheckpointError
 from pipeline.onnx_session import load_onnxruntime, open_onnx
-from pipeline.runtime import Ranges
 
+if TYPE_CHECKING:
+    import onnx
+
+Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
+KEY = "int8"  # where a weights file's `meta` keeps the ranges
+
+UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
 OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Resize")  # in whole numbers
+
+
+def multiplies_int8() -> bool:
+    """Whether this processor has units that make 8-bit products worth their loss. Only x86 ones are known here."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(unit, False) for unit in UNITS)
+
+
+def read_ranges(meta: Mapping[str, Any]) -> Ranges:
+    """The ranges that the `meta` of a weights file holds, empty if it has none; ValueError if they are no ranges."""
+    found = meta.get(KEY, {})
+    try:
+        ranges = {str(name): (float(low), float(high)) for name, (low, high) in dict(found).items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{KEY}: {error}") from error
+    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
+        raise ValueError(f"{KEY}: a range that is none")
+    return ranges
+
+
+def check_ranges(runtime: str, ranges: Ranges, path: Path) -> None:
+    """Raise CheckpointError if the runtime needs ranges, which the weights file at `path` lacks."""
+    if runtime == "int8" and not ranges:
+        raise CheckpointError(f"{path}: lacks what int8 needs; add it with `posecli quantise`, or use --runtime onnx")
 
 
 def measure_ranges(model: bytes, examples: Iterable[np.ndarray]) -> Ranges:
     """Least and greatest value, over examples (N, ...) of its input, of all that an ONNX file of one input rounds."""
+    import onnx  # noqa: PLC0415 (it takes half a second)
+
     watched = onnx.load_model_from_string(model)
     names = _rounded_values(watched.graph)
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
@@ -37,8 +73,10 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     With 7, sums of two products fit into 16 bits, as processors without units of their own for them add them up.
     Raises ValueError for ranges that are not those of its values.
     """
-    load_onnxruntime()
-    from onnxruntime.quantization import CalibrationMethod, QuantType  # noqa: PLC0415 (quietly: loaded just before)
+    import onnx  # noqa: PLC0415 (it takes half a second)
+
+    load_onnxruntime()  # quietly, and only then what belongs to it
+    from onnxruntime.quantization import CalibrationMethod, QuantType  # noqa: PLC0415
     from onnxruntime.quantization.calibrate import TensorsData  # noqa: PLC0415
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer  # noqa: PLC0415
     from onnxruntime.quantization.quant_utils import add_infer_metadata  # noqa: PLC0415
@@ -65,12 +103,12 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     return content
 
 
-def _last_convolution(graph: onnx.GraphProto) -> onnx.NodeProto:
+def _last_convolution(graph: "onnx.GraphProto") -> "onnx.NodeProto":
     """It stays as it is: its output are logits, whose small differences say where between two pixels a joint is."""
     return [node for node in graph.node if node.op_type == "Conv"][-1]
 
 
-def _rounded_values(graph: onnx.GraphProto) -> list[str]:
+def _rounded_values(graph: "onnx.GraphProto") -> list[str]:
     """The tensors that the operators in whole numbers take and give, constants left out, each once."""
     constant = {tensor.name for tensor in graph.initializer}
     constant |= {node.output[0] for node in graph.node if node.op_type == "Constant"}

@@ -47,6 +47,7 @@ from pipeline.trajectory import (
 from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
 from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 
+QUICK_PX = 160  # side of the input of detectors that are taken for their speed, at most
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
 
 
@@ -91,8 +92,11 @@ class Models:
         self.finder.people(image)
         self.find_joints(image, [Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))])
 
-    def tracker(self, *, people: int = 1, by_turns: bool = True) -> Tracker:
-        """A tracker for one clip and so many people at a time, `by_turns` as `TrackOptions` has it."""
+    def tracker(self, *, people: int = 1, thorough: bool = False) -> Tracker:
+        """A tracker for one clip and so many people at a time, with all looks in every frame if it is to be thorough or
+        the detector is a large one, taken for its accuracy; else by turns.
+        """
+        by_turns = not thorough and self.detector.input_size <= QUICK_PX
         options = TrackOptions(people=people, by_turns=by_turns)
         find_people = partial(self.finder.people, lowest=options.hopeful)
         return Tracker(self.find_joints, find_people, self.detector.skeleton, options)
@@ -220,7 +224,7 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     cut short and `wishes` do not ask for what is left.
     """
     # Nothing evens out what one frame's looks see differently from the next's where nothing is smoothed.
-    tracker = models.tracker(people=wishes.people, by_turns=wishes.smooth != "off")
+    tracker = models.tracker(people=wishes.people, thorough=wishes.smooth == "off")
     seen: dict[int, list[Row]] = {}
     times = []
     for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):

@@ -8,30 +8,20 @@ program starts.
     int8   ONNX Runtime, 8-bit products (`pipeline.int8`): a third of that again, joints off by a fraction of a pixel
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import CheckpointError, DeviceError
+from pipeline.errors import DeviceError
+from pipeline.int8 import Ranges, multiplies_int8, rounded
 from pipeline.onnx_session import open_onnx, to_onnx
 
 RUNTIMES = ("auto", "torch", "onnx", "int8")
-RANGES = "int8"  # where a weights file's `meta` keeps the ranges that this runtime needs
-INT8_UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
 
 Network = Callable[[Tensor], Tensor]
-Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
-
-
-def multiplies_int8() -> bool:
-    """Whether this processor has units that make 8-bit products worth their loss. Only x86 ones are known here."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(unit, False) for unit in INT8_UNITS)
 
 
 def choose_runtime(name: str, device: torch.device, *, int8: bool = False) -> str:
@@ -46,24 +36,6 @@ def choose_runtime(name: str, device: torch.device, *, int8: bool = False) -> st
     if name != "torch" and device.type != "cpu":
         raise DeviceError(f"runtime {name!r} does not run on {str(device)!r}; use --runtime torch or --device cpu")
     return name
-
-
-def read_ranges(meta: Mapping[str, Any]) -> Ranges:
-    """The ranges that the `meta` of a weights file holds, empty if it has none; ValueError if they are no ranges."""
-    found = meta.get(RANGES, {})
-    try:
-        ranges = {str(name): (float(low), float(high)) for name, (low, high) in dict(found).items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{RANGES}: {error}") from error
-    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
-        raise ValueError(f"{RANGES}: a range that is none")
-    return ranges
-
-
-def check_ranges(runtime: str, ranges: Ranges, path: Path) -> None:
-    """Raise CheckpointError if the runtime needs ranges, which the weights file at `path` lacks."""
-    if runtime == "int8" and not ranges:
-        raise CheckpointError(f"{path}: lacks what int8 needs; add it with `posecli quantise`, or use --runtime onnx")
 
 
 def compile_network(
@@ -81,8 +53,6 @@ def compile_network(
         return partial(_run_torch, module, device)
     model = as_onnx(module, example)
     if runtime == "int8":
-        from pipeline.int8 import rounded  # noqa: PLC0415 (its libraries take half a second to load)
-
         model = rounded(model, ranges or {}, bits=8 if multiplies_int8() else 7)
     return partial(_run_onnx, open_onnx(model))
 

@@ -13,7 +13,8 @@ BASE = {
     f"pipeline.{name}"
     for name in (
         *("errors", "skeleton", "poses", "people", "crop", "camera", "sighting"),
-        *("checkpoint", "json_text", "atomic", "device", "runtime", "weights", "jsonl", "hdf5", "limits", "pickles"),
+        *("checkpoint", "json_text", "atomic", "device", "runtime", "int8", "onnx_session", "weights", "jsonl"),
+        *("hdf5", "limits", "pickles"),
     )
 }
 FREE_OF_TORCH = ("errors", "skeleton", "poses", "people", "crop", "camera", "atomic", "weights", "clean", "track")

@@ -16,8 +16,9 @@ from hourglass.predict import ZOOMS, Detector
 from pipeline import runtime as module
 from pipeline.crop import Region
 from pipeline.errors import CheckpointError, DeviceError
+from pipeline.int8 import check_ranges, read_ranges
 from pipeline.onnx_session import OPSET, open_onnx, to_onnx
-from pipeline.runtime import InParts, check_ranges, choose_runtime, compile_network, read_ranges
+from pipeline.runtime import InParts, choose_runtime, compile_network
 from pipeline.video import read_frames
 from pipeline.weights import assets_folder, find_weights
 
