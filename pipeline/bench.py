@@ -161,7 +161,7 @@ class Runner:
         update = watch.timed("follow", models.tracker(people=self.wishes.people).update)
         seen: dict[int, list[Row]] = {}
         times = []
-        for frame in self._frames(self.wishes.frames):
+        for frame in self._frames(self.wishes.frames, exact=False):
             times.append(frame.time_s)
             for person, sighting in update(frame.image, frame.time_s).items():
                 seen.setdefault(person, []).append((frame.index, frame.time_s, sighting))
@@ -186,15 +186,15 @@ class Runner:
         with ExitStack() as stack:
             watch.timed("encode", writer.__enter__)()
             stack.push(watch.timed("encode", writer.__exit__))
-            for frame in self._frames(poses.frames):
+            for frame in self._frames(poses.frames, exact=True):
                 write(draw(frame.image, figures.get(frame.index, []), frame.time_s), frame)
                 if (frame.index + 1) % TURN == 0:
                     yield "draw"
         yield "draw"
 
-    def _frames(self, count: int | None) -> Iterator[Frame]:
+    def _frames(self, count: int | None, *, exact: bool) -> Iterator[Frame]:
         """The first so many frames of the clip, each decoded when it is asked for."""
-        frames = read_frames(self.source, salvage=True)
+        frames = read_frames(self.source, salvage=True, exact=exact)
         decode = self.watch.timed("decode", partial(next, frames, None))
         self.watch.frame = 0
         while (count is None or self.watch.frame < count) and (frame := decode()) is not None:

@@ -254,7 +254,7 @@ def _read(brought: Brought, wishes: Wishes) -> tuple[ClipPoses, list[tuple[int, 
 def _clip(brought: Brought, last: int, *, size: tuple[int, int], fps: float, wishes: Wishes) -> ClipPoses:
     """The clip of poses whose last frame is `last`; InputError if the video has no such frame."""
     if brought.video is not None:
-        times = np.array([frame.time_s for frame in read_frames(brought.video, salvage=True)])
+        times = np.array([frame.time_s for frame in read_frames(brought.video, salvage=True, exact=False)])
         if last >= len(times):
             where = f"has poses in frame {last}, counted from 0, but {brought.video} has {len(times)} frames"
             raise InputError(f"{brought.file}: {where}; give the clip that they were found in")

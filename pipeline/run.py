@@ -220,7 +220,8 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     tracker = models.tracker(people=wishes.people)
     seen: dict[int, list[Row]] = {}
     times = []
-    for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):
+    frames = read_ahead(read_frames(source, salvage=wishes.salvage, exact=False))
+    for frame in islice(frames, wishes.frames):
         times.append(frame.time_s)
         for number, sighting in tracker.update(frame.image, frame.time_s).items():
             seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))

@@ -26,7 +26,7 @@ from pipeline.container import open_container
 from pipeline.errors import InputError, OutputError
 from pipeline.limits import PIXELS, limit, max_pixels, too_many_pixels
 from pipeline.timeline import Timeline
-from pipeline.upright import BT709, SCALING, Upright
+from pipeline.upright import BT709, EXACTLY, Upright
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,10 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
-def read_frames(path: Path | str, *, salvage: bool = False) -> Iterator[Frame]:
+def read_frames(path: Path | str, *, salvage: bool = False, exact: bool = True) -> Iterator[Frame]:
     """Decode a clip frame by frame; only a few frames are in memory at a time, however long it is.
 
+    Colours that are not to be shown, but looked at by networks, need not be `exact`, which takes less time.
     Frames that are damaged are left out, and a warning is logged then. Raises InputError, on the first step, for the
     same reasons as `probe`, and at the end if the clip was cut short, unless `salvage` asks for what is left of it.
     """
@@ -107,7 +108,7 @@ def read_frames(path: Path | str, *, salvage: bool = False) -> Iterator[Frame]:
         upright: Upright | None = None
         for index, (tick, frame) in enumerate(clip.timed_frames(salvage=salvage)):
             upright = upright or Upright(frame, clip.stream)
-            yield Frame(index, float(tick * clip.time_base), upright.image(frame))
+            yield Frame(index, float(tick * clip.time_base), upright.image(frame, exact=exact))
 
 
 def check_output(path: Path | str, source: Path | str | None = None) -> None:
@@ -222,7 +223,7 @@ class VideoWriter:
             format="yuv420p",
             dst_colorspace=BT709,
             dst_color_range=ColorRange.MPEG,
-            interpolation=SCALING,
+            interpolation=EXACTLY,
         )
 
     def _mux_sound(self, until_s: float) -> None:
