@@ -5,7 +5,7 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +44,7 @@ from pipeline.trajectory import (
     scale_to_height,
     world_path,
 )
-from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
+from pipeline.video import Frame, Picture, VideoInfo, VideoWriter, check_output, probe, read_frames, read_planes
 from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
@@ -393,20 +393,22 @@ def process_video(
         poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
-        draw_video(source, output, poses, frames=_frames_of(source, poses), bar=bar)
+        draw_video(source, output, poses, frames=_frames_of(source, poses, read_planes), bar=bar)
     written = [output]
     for path in exports:
-        written += export(path, poses, footage=Footage(info, _frames_of(source, poses)))
+        written += export(path, poses, footage=Footage(info, _frames_of(source, poses, read_frames)))
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
     return replace(summary, jitter_px=found[0].jitter_px)
 
 
-def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
+def _frames_of(
+    source: Path, poses: ClipPoses, read: Callable[..., Iterator[Frame[Picture]]]
+) -> Iterator[Frame[Picture]]:
     """The frames of a clip whose poses were just found.
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
+    return read_ahead(islice(read(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:
