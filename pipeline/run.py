@@ -6,6 +6,7 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +48,7 @@ from pipeline.trajectory import (
 from pipeline.video import Frame, Picture, VideoInfo, VideoWriter, check_output, probe, read_frames, read_planes
 from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 
+PICTURES_AHEAD = 2  # drawn, that wait to be encoded
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
 
 
@@ -344,9 +346,17 @@ def draw_video(
     Raises OutputError if the output cannot be written; then, as after an error of `frames`, nothing is left behind.
     """
     renderer, figures = picture_of(poses)
-    with VideoWriter(output, size=renderer.size, source=source, info=probe(source)) as writer:
+
+    def pictures() -> Iterator[tuple[Any, Frame]]:
         for frame in frames:
-            writer.write(renderer.draw(frame.image, figures.get(frame.index, []), frame.time_s), frame)
+            yield renderer.draw(frame.image, figures.get(frame.index, []), frame.time_s), frame
+
+    with (
+        VideoWriter(output, size=renderer.size, source=source, info=probe(source)) as writer,
+        closing(read_ahead(pictures(), limit=PICTURES_AHEAD)) as drawn,  # while the encoder is at work
+    ):
+        for picture, frame in drawn:
+            writer.write(picture, frame)
             if bar is not None:
                 bar.update()
 
