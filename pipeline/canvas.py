@@ -157,12 +157,12 @@ def _blend(layer: np.ndarray, tone: int | Colour, mask: np.ndarray) -> None:
     height, width = layer.shape[:2]
     if mask.shape != (height, width):
         mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-    keep = 255 - mask
     if layer.ndim == 3:
-        keep = cv2.cvtColor(keep, cv2.COLOR_GRAY2BGR)
+        mask = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
     cover = np.full_like(layer, tone)
-    far = cv2.multiply(cv2.subtract(layer, cover, dtype=cv2.CV_16S), keep, scale=1 / 255, dtype=cv2.CV_16S)
-    cv2.add(far, cover, dst=layer, dtype=cv2.CV_8U)
+    step = cv2.multiply(cv2.absdiff(layer, cover), mask, scale=1 / 255)
+    # down to the tone where it is darker than the layer, up to it where it is lighter
+    cv2.max(cv2.subtract(layer, step), cv2.min(cv2.add(layer, step), cover), dst=layer)
 
 
 @lru_cache(maxsize=TEXTS)
