@@ -8,7 +8,7 @@ compared turn by turn.
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -31,7 +31,7 @@ from pipeline.people import ClipPoses
 from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
 from pipeline.runtime import choose_runtime
 from pipeline.stopwatch import Stopwatch
-from pipeline.video import Frame, VideoWriter, probe, read_frames
+from pipeline.video import Frame, Picture, VideoWriter, probe, read_frames, read_planes
 from pipeline.weights import DEFAULT_FINDER, DEFAULT_LIFTER, find_weights
 
 TURN = 30  # frames
@@ -170,7 +170,7 @@ class Runner:
         update = watch.timed("follow", models.tracker(people=self.wishes.people).update)
         seen: dict[int, list[Row]] = {}
         times = []
-        for frame in self._frames(self.wishes.frames):
+        for frame in self._frames(partial(read_frames, exact=False), self.wishes.frames):
             times.append(frame.time_s)
             for person, sighting in update(frame.image, frame.time_s).items():
                 seen.setdefault(person, []).append((frame.index, frame.time_s, sighting))
@@ -195,15 +195,15 @@ class Runner:
         with ExitStack() as stack:
             watch.timed("encode", writer.__enter__)()
             stack.push(watch.timed("encode", writer.__exit__))
-            for frame in self._frames(poses.frames):
+            for frame in self._frames(read_planes, poses.frames):
                 write(draw(frame.image, figures.get(frame.index, []), frame.time_s), frame)
                 if (frame.index + 1) % TURN == 0:
                     yield "draw"
         yield "draw"
 
-    def _frames(self, count: int | None) -> Iterator[Frame]:
+    def _frames(self, read: Callable[..., Iterator[Frame[Picture]]], count: int | None) -> Iterator[Frame[Picture]]:
         """The first so many frames of the clip, each decoded when it is asked for."""
-        frames = read_frames(self.source, salvage=True)
+        frames = read(self.source, salvage=True)
         decode = self.watch.timed("decode", partial(next, frames, None))
         self.watch.frame = 0
         while (count is None or self.watch.frame < count) and (frame := decode()) is not None:

@@ -4,7 +4,7 @@ Both end in a `ClipPoses`, as does the finding of poses in a clip, so the same p
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from pipeline.run import (
     weights_note,
 )
 from pipeline.skeleton import H36M16, convert
-from pipeline.video import Frame, check_output, probe, read_frames
+from pipeline.video import Frame, Picture, check_output, probe, read_frames, read_planes
 from pipeline.weights import find_weights
 
 STORED = "h5"
@@ -104,10 +104,12 @@ def check_size(video: Path, poses: ClipPoses, file: Path) -> None:
         raise InputError(f"{video}: {sizes}; give the clip that they were found in")
 
 
-def matching_frames(video: Path, poses: ClipPoses, file: Path) -> Iterator[Frame]:
+def matching_frames(
+    video: Path, poses: ClipPoses, file: Path, read: Callable[..., Iterator[Frame[Picture]]]
+) -> Iterator[Frame[Picture]]:
     """The frames of a clip; InputError at its end if they are not as many as the poses of `file` are for."""
     count = 0
-    for frame in read_ahead(read_frames(video, salvage=True)):
+    for frame in read_ahead(read(video, salvage=True)):
         count += 1
         if count <= poses.frames:
             yield frame
@@ -133,14 +135,14 @@ def _write(
         _draw(video, output, poses, file=file)
         written.append(output)
     for path in exports:
-        footage = None if video is None else Footage(probe(video), matching_frames(video, poses, file))
+        footage = None if video is None else Footage(probe(video), matching_frames(video, poses, file, read_frames))
         written += export(path, poses, footage=footage)
     return written
 
 
 def _draw(video: Path, output: Path, poses: ClipPoses, *, file: Path) -> None:
     with tqdm(total=poses.frames, unit="frame", desc="draw", leave=False, dynamic_ncols=True) as bar:
-        draw_video(video, output, poses, frames=matching_frames(video, poses, file), bar=bar)
+        draw_video(video, output, poses, frames=matching_frames(video, poses, file, read_planes), bar=bar)
 
 
 # Lifting
@@ -254,7 +256,7 @@ def _read(brought: Brought, wishes: Wishes) -> tuple[ClipPoses, list[tuple[int, 
 def _clip(brought: Brought, last: int, *, size: tuple[int, int], fps: float, wishes: Wishes) -> ClipPoses:
     """The clip of poses whose last frame is `last`; InputError if the video has no such frame."""
     if brought.video is not None:
-        times = np.array([frame.time_s for frame in read_frames(brought.video, salvage=True)])
+        times = np.array([frame.time_s for frame in read_frames(brought.video, salvage=True, exact=False)])
         if last >= len(times):
             where = f"has poses in frame {last}, counted from 0, but {brought.video} has {len(times)} frames"
             raise InputError(f"{brought.file}: {where}; give the clip that they were found in")

@@ -6,16 +6,16 @@ integer is a pixel's centre. World axes: x right, y forward, z up, floor at z = 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import cv2
 import numpy as np
 
 from pipeline.camera import Camera
+from pipeline.canvas import Canvas, Colour, bands, fill
+from pipeline.planes import Planes
 from pipeline.skeleton import Skeleton
-from pipeline.stage import NEAR_MM, Colour, LiveWay, Stage, StageOptions, tidy
-
-SUBPIXEL_BITS = 4  # shapes go to OpenCV in 1/16 px, so that slow motion does not creep from pixel to pixel
-ROUND_CORNERS = 14  # corners of each round end of a bone
+from pipeline.stage import NEAR_MM, LiveWay, Stage, StageOptions, tidy
 
 SEPARATOR, SEPARATOR_GREY = 2, 205  # the line between the panels: width, px, and brightness
 LETTERBOX_GREY = 24  # around a frame that does not fill its panel
@@ -87,13 +87,19 @@ class Renderer:
         self.size = self._layout.size
         self._stage = Stage(world_poses, self._layout.view_size, times=times, way=way, options=self.options)
 
-    def draw(self, image: np.ndarray, figures: Sequence[Figure], time_s: float) -> np.ndarray:
-        """The picture (H, W, 3) of a frame (h, w, 3), both uint8 BGR; the frame is not changed.
+    @overload
+    def draw(self, image: Planes, figures: Sequence[Figure], time_s: float) -> Planes: ...
+    @overload
+    def draw(self, image: np.ndarray, figures: Sequence[Figure], time_s: float) -> np.ndarray: ...
+    def draw(self, image: np.ndarray | Planes, figures: Sequence[Figure], time_s: float) -> np.ndarray | Planes:
+        """The picture of a frame, both images (H, W, 3) uint8 BGR or both planes; the frame is not changed.
 
         Without figures it is the plain frame beside the empty floor. Joints that are not finite are left out.
         ValueError if the frame is not of the clip's size.
         """
-        picture, panel, view = self._layout.compose(image, self._stage.empty(time_s))
+        canvas = Canvas.like(image, self.size)
+        panel, view = self._layout.compose(canvas, image)
+        self._stage.paint(view, time_s)
         for figure in figures:
             joints = tidy(self._layout.to_panel(tidy(figure.xy)))
             _draw_2d(panel, joints, figure.score, skeleton=self.skeleton_2d, options=self.options)
@@ -108,7 +114,7 @@ class Renderer:
             _draw_name(view, name, camera.project(np.add(body, (0, 0, HEAD_MM))), self.options)
         _draw_legend(view, self.options)
         _draw_time(view, time_s, self.options)
-        return picture
+        return canvas.picture
 
 
 # Layout
@@ -131,9 +137,10 @@ class _Layout:
         panel_height = max(drawn[1], options.min_height)
         panel_height += panel_height % 2
         panel_width = max(drawn[0], panel_height // 3)
+        panel_width += panel_width % 2  # all starts at even places, as two pixels share their colour in a video
         narrowest = max(0.7 * panel_height, options.min_height)  # still holds the captions
         view_width = round(min(max(panel_width, narrowest), panel_height))
-        view_width += (panel_width + SEPARATOR + view_width) % 2
+        view_width += view_width % 2
         return cls(frame_size, drawn, (panel_width, panel_height), (view_width, panel_height))
 
     @property
@@ -142,25 +149,21 @@ class _Layout:
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Upper left corner of the drawn frame, px."""
-        return (self.panel_size[0] - self.drawn_size[0]) // 2, (self.panel_size[1] - self.drawn_size[1]) // 2
+        """Upper left corner of the drawn frame, px, even."""
+        across, down = ((room - drawn) // 4 * 2 for room, drawn in zip(self.panel_size, self.drawn_size, strict=True))
+        return across, down
 
-    def compose(self, image: np.ndarray, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A new picture with the frame and the stage in place, and views of its left and its right panel."""
-        if image.shape != (self.frame_size[1], self.frame_size[0], 3):
-            raise ValueError(f"expected a frame of {self.frame_size} (width, height), got an array {image.shape}")
-        if self.drawn_size != self.frame_size:
-            shrinks = self.drawn_size[1] < self.frame_size[1]
-            image = cv2.resize(image, self.drawn_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        picture = np.empty((self.size[1], self.size[0], 3), np.uint8)
-        panel_width, (left, top), (width, height) = self.panel_size[0], self.corner, self.drawn_size
-        panel, view = picture[:, :panel_width], picture[:, panel_width + SEPARATOR :]
+    def compose(self, canvas: Canvas, image: np.ndarray | Planes) -> tuple[Canvas, Canvas]:
+        """Put a frame into the left panel; that panel and the right one, in which nothing is yet."""
+        size = image.size if isinstance(image, Planes) else image.shape[1::-1]
+        if size != self.frame_size or (isinstance(image, np.ndarray) and image.shape[2:] != (3,)):
+            raise ValueError(f"expected a frame of {self.frame_size} (width, height), got one of {size}")
+        panel = canvas.part((0, 0), self.panel_size)
         if self.drawn_size != self.panel_size:
-            panel[:] = LETTERBOX_GREY
-        panel[top : top + height, left : left + width] = image
-        picture[:, panel_width : panel_width + SEPARATOR] = SEPARATOR_GREY
-        view[:] = stage
-        return picture, panel, view
+            panel.flood((LETTERBOX_GREY,) * 3)
+        panel.part(self.corner, self.drawn_size).paste(image)
+        canvas.part((self.panel_size[0], 0), (SEPARATOR, self.panel_size[1])).flood((SEPARATOR_GREY,) * 3)
+        return panel, canvas.part((self.panel_size[0] + SEPARATOR, 0), self.view_size)
 
     def to_panel(self, xy: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of the frame as pixels of the left panel."""
@@ -168,31 +171,6 @@ class _Layout:
 
 
 # Shapes: bones are bands with round ends, and a ball is a band of no length.
-
-
-def _band_table() -> tuple[np.ndarray, np.ndarray]:
-    angle = np.linspace(-np.pi / 2, np.pi / 2, ROUND_CORNERS)
-    return np.cos(angle)[:, None], np.sin(angle)[:, None]
-
-
-_ALONG, _ACROSS = _band_table()
-
-
-def _bands(a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Outlines (N, corners, 2) of bands from points a (N, 2) to b (N, 2) with radius (N,)."""
-    along = b - a
-    length = np.linalg.norm(along, axis=1, keepdims=True)
-    along = np.where(length > 1e-6, along / np.maximum(length, 1e-6), (1.0, 0.0)) * radius[:, None]
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    arc = _ALONG * along[:, None] + _ACROSS * across[:, None]
-    return np.concatenate([b[:, None] + arc, a[:, None] - arc], axis=1)
-
-
-def _fill(image: np.ndarray, outlines: np.ndarray, colours: Sequence[Colour]) -> None:
-    """Fill convex outlines (N, corners, 2), px, in order."""
-    fixed = np.rint(outlines * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    for outline, colour in zip(fixed, colours, strict=True):
-        cv2.fillConvexPoly(image, outline, colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _clip(a: np.ndarray, b: np.ndarray, size: tuple[int, int], *, border: float) -> tuple[np.ndarray, np.ndarray]:
@@ -223,11 +201,9 @@ def _colours(skeleton: Skeleton, options: RenderOptions, *, middle: Colour) -> l
 # The left panel
 
 
-def _draw_2d(
-    panel: np.ndarray, xy: np.ndarray, score: np.ndarray, *, skeleton: Skeleton, options: RenderOptions
-) -> None:
+def _draw_2d(panel: Canvas, xy: np.ndarray, score: np.ndarray, *, skeleton: Skeleton, options: RenderOptions) -> None:
     """Draw a 2D skeleton, joints (J, 2) in pixels of the panel, with a dark rim."""
-    height, width = panel.shape[:2]
+    width, height = panel.size
     seen = np.isfinite(xy).all(axis=1) & (score >= options.min_score)
     if not seen.any():
         return
@@ -245,8 +221,8 @@ def _draw_2d(
     drawn = np.isfinite(a).all(axis=1)
     a, b, radius = a[drawn], b[drawn], radius[drawn]
     colours = _colours(skeleton, options, middle=options.middle_2d)
-    _fill(panel, _bands(a, b, radius + rim), [options.outline_2d] * len(a))
-    _fill(panel, _bands(a, b, radius), [colours[joint] for joint in ends[drawn]])
+    panel.draw(a, b, radius + rim, [options.outline_2d] * len(a))
+    panel.draw(a, b, radius, [colours[joint] for joint in ends[drawn]])
 
 
 # The right panel
@@ -288,12 +264,12 @@ class _Solids:
 
 
 def _draw_bodies(
-    view: np.ndarray, bodies: Sequence[np.ndarray], *, skeleton: Skeleton, camera: Camera, options: RenderOptions
+    view: Canvas, bodies: Sequence[np.ndarray], *, skeleton: Skeleton, camera: Camera, options: RenderOptions
 ) -> None:
     """Draw 3D skeletons (J, 3), world mm, far bones and balls first."""
     if not bodies:
         return
-    height, width = view.shape[:2]
+    width, height = view.size
     solids = [_Solids.of(body, skeleton) for body in bodies]
     a, depth_a = _project(np.concatenate([solid.start for solid in solids]), camera)
     b, depth_b = _project(np.concatenate([solid.end for solid in solids]), camera)
@@ -310,12 +286,11 @@ def _draw_bodies(
     length = np.linalg.norm(along, axis=1)
     inset = along * np.minimum(0.5, 2.2 * JOINT_MM * scale / np.maximum(length, 1e-6))[:, None]
     shift = -0.3 * radius[:, None]  # the light comes from the upper left
-    rim = _bands(a + inset, b - inset, radius + RIM * height)
-    shine = _bands(a + inset / 2 + shift, b - inset / 2 + shift, 0.3 * radius)
-    layers = np.stack([rim, _bands(a, b, radius), shine], axis=1)
+    starts = np.stack([a + inset, a, a + inset / 2 + shift], axis=1).reshape(-1, 2)
+    ends = np.stack([b - inset, b, b - inset / 2 + shift], axis=1).reshape(-1, 2)
+    wide = np.stack([radius + RIM * height, radius, 0.3 * radius], axis=1).reshape(-1)
     colours = [_colours(skeleton, options, middle=options.middle)[index] for index in joint]
-    paints = [paint for colour in colours for paint in (options.paper, colour, _lighter(colour))]
-    _fill(view, layers.reshape(-1, *layers.shape[2:]), paints)
+    view.draw(starts, ends, wide, [paint for colour in colours for paint in (options.paper, colour, _lighter(colour))])
 
 
 def _lighter(colour: Colour) -> Colour:
@@ -323,13 +298,13 @@ def _lighter(colour: Colour) -> Colour:
     return blue, green, red
 
 
-def _draw_shadow(view: np.ndarray, body: np.ndarray, *, skeleton: Skeleton, camera: Camera) -> None:
+def _draw_shadow(view: Canvas, body: np.ndarray, *, skeleton: Skeleton, camera: Camera) -> None:
     """Darken the floor under a body (J, 3), world mm, as soft light from above does: most where it is touched."""
-    height, width = view.shape[:2]
+    width, height = view.size
     parents, children = _ends(skeleton)
     above = (body[parents, 2] + body[children, 2]).clip(0) / 2
     order = np.argsort(-above)
-    ground = _bands(body[parents, :2], body[children, :2], np.full(len(parents), SHADOW_MM))[order]
+    ground = bands(body[parents, :2], body[children, :2], np.full(len(parents), SHADOW_MM))[order]
     outlines, depth = _project(np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1), camera)
     drawn = (np.abs(outlines) < 4 * height).all(axis=(1, 2))
     if not drawn.any():
@@ -343,62 +318,53 @@ def _draw_shadow(view: np.ndarray, body: np.ndarray, *, skeleton: Skeleton, came
     high = np.minimum(outlines.max(axis=(0, 1)) + 4 * blur, (width, height)).astype(int) // SHADOW_SHRINK
     if (high <= low).any():
         return
-    light = np.full((high[1] - low[1], high[0] - low[0]), 255, np.uint8)
-    tones = np.rint(255 * (1 - SHADOW_STRENGTH * np.exp(-above / 600).clip(0.3))).astype(int).tolist()
-    _fill(light, (outlines + 0.5) / SHADOW_SHRINK - 0.5 - low, [(tone, tone, tone) for tone in tones])
+    dark = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    tones = np.rint(255 * SHADOW_STRENGTH * np.exp(-above / 600).clip(0.3)).astype(int).tolist()
+    fill(dark, (outlines + 0.5) / SHADOW_SHRINK - 0.5 - low, tones)
     across, along = (blur / SHADOW_SHRINK).tolist()
-    light = cv2.GaussianBlur(light, (0, 0), sigmaX=across, sigmaY=along, borderType=cv2.BORDER_REPLICATE)
-    (x0, y0), (x1, y1) = low * SHADOW_SHRINK, high * SHADOW_SHRINK
-    light = cv2.resize(light, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
-    part = view[y0:y1, x0:x1]
-    cv2.multiply(part, cv2.cvtColor(light, cv2.COLOR_GRAY2BGR), dst=part, scale=1 / 255)
+    dark = cv2.GaussianBlur(dark, (0, 0), sigmaX=across, sigmaY=along, borderType=cv2.BORDER_REPLICATE)
+    (x0, y0), (x1, y1) = (low * SHADOW_SHRINK).tolist(), (high * SHADOW_SHRINK).tolist()
+    view.stain(cv2.resize(dark, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR), (x0, y0), (0, 0, 0))
 
 
 # Captions
 
 
-def _letter(view: np.ndarray) -> float:
+def _letter(view: Canvas) -> float:
     """Height of a capital letter, px; also the unit in which captions are spaced."""
-    return float(max(0.0185 * view.shape[0], 9.0))
+    return float(max(0.0185 * view.size[1], 9.0))
 
 
-def _write(view: np.ndarray, text: str, x: float, options: RenderOptions) -> None:
+def _write(view: Canvas, text: str, x: float, options: RenderOptions) -> None:
     """Write a caption on the lowest line of the view, from x on."""
-    _put(view, text, (x, view.shape[0] - 1.6 * _letter(view)), options.ink)
+    view.write(text, (x, view.size[1] - 1.6 * _letter(view)), options.ink, capital=_letter(view))
 
 
-def _put(view: np.ndarray, text: str, place: tuple[float, float], colour: Colour) -> None:
-    """Write a text that starts at a place (x, y) on its base line, px."""
-    scale = _letter(view) / 22  # the font's capitals are 22 px high
-    start, thickness = (round(place[0]), round(place[1])), max(round(1.6 * scale), 1)
-    cv2.putText(view, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
-
-
-def _draw_legend(view: np.ndarray, options: RenderOptions) -> None:
+def _draw_legend(view: Canvas, options: RenderOptions) -> None:
     """Which colour is which side of the person, in the lower left corner."""
     letter = _letter(view)
     for text, colour, x in (("left", options.left, 1.6 * letter), ("right", options.right, 7.6 * letter)):
-        line = np.array([[x, view.shape[0] - 2.05 * letter]])
-        _fill(view, _bands(line, line + np.array([1.1 * letter, 0.0]), np.array([0.3 * letter])), [colour])
+        line = np.array([[x, view.size[1] - 2.05 * letter]])
+        view.draw(line, line + np.array([1.1 * letter, 0.0]), np.array([0.3 * letter]), [colour])
         _write(view, text, x + 2.0 * letter, options)
 
 
-def _draw_name(view: np.ndarray, name: str, points: np.ndarray, options: RenderOptions) -> None:
+def _draw_name(view: Canvas, name: str, points: np.ndarray, options: RenderOptions) -> None:
     """A name above the highest of points (N, 2) of a panel, where there is one in it."""
     points = points[np.isfinite(points).all(-1)]
     if not name or not len(points):
         return
     x, y = points[points[:, 1].argmin()].tolist()
-    if not (0 <= x < view.shape[1] and -view.shape[0] <= y < view.shape[0]):
+    if not (0 <= x < view.size[0] and -view.size[1] <= y < view.size[1]):
         return
     letter = _letter(view)
     width, y = 0.8 * letter * len(name), max(y - 1.2 * letter, 1.2 * letter)
     plate = np.array([[x - width / 2, y - 0.4 * letter]])
-    _fill(view, _bands(plate, plate + np.array([width, 0.0]), np.array([0.9 * letter])), [options.paper])
-    _put(view, name, (x - width / 2, y), options.outline_2d)
+    view.draw(plate, plate + np.array([width, 0.0]), np.array([0.9 * letter]), [options.paper])
+    view.write(name, (x - width / 2, y), options.outline_2d, capital=letter)
 
 
-def _draw_time(view: np.ndarray, time_s: float, options: RenderOptions) -> None:
+def _draw_time(view: Canvas, time_s: float, options: RenderOptions) -> None:
     """The time in the lower right corner."""
     text = f"{time_s:.2f} s"
-    _write(view, text, view.shape[1] - (0.75 * len(text) + 2.0) * _letter(view), options)
+    _write(view, text, view.size[0] - (0.75 * len(text) + 2.0) * _letter(view), options)

@@ -5,7 +5,8 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -44,10 +45,11 @@ from pipeline.trajectory import (
     scale_to_height,
     world_path,
 )
-from pipeline.video import Frame, VideoInfo, VideoWriter, check_output, probe, read_frames
+from pipeline.video import Frame, Picture, VideoInfo, VideoWriter, check_output, probe, read_frames, read_planes
 from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 
 QUICK_PX = 160  # side of the input of detectors that are taken for their speed, at most
+PICTURES_AHEAD = 2  # drawn, that wait to be encoded
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
 
 
@@ -227,7 +229,8 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     tracker = models.tracker(people=wishes.people, thorough=wishes.smooth == "off")
     seen: dict[int, list[Row]] = {}
     times = []
-    for frame in islice(read_ahead(read_frames(source, salvage=wishes.salvage)), wishes.frames):
+    frames = read_ahead(read_frames(source, salvage=wishes.salvage, exact=False))
+    for frame in islice(frames, wishes.frames):
         times.append(frame.time_s)
         for number, sighting in tracker.update(frame.image, frame.time_s).items():
             seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
@@ -350,9 +353,17 @@ def draw_video(
     Raises OutputError if the output cannot be written; then, as after an error of `frames`, nothing is left behind.
     """
     renderer, figures = picture_of(poses)
-    with VideoWriter(output, size=renderer.size, source=source, info=probe(source)) as writer:
+
+    def pictures() -> Iterator[tuple[Any, Frame]]:
         for frame in frames:
-            writer.write(renderer.draw(frame.image, figures.get(frame.index, []), frame.time_s), frame)
+            yield renderer.draw(frame.image, figures.get(frame.index, []), frame.time_s), frame
+
+    with (
+        VideoWriter(output, size=renderer.size, source=source, info=probe(source)) as writer,
+        closing(read_ahead(pictures(), limit=PICTURES_AHEAD)) as drawn,  # while the encoder is at work
+    ):
+        for picture, frame in drawn:
+            writer.write(picture, frame)
             if bar is not None:
                 bar.update()
 
@@ -399,20 +410,22 @@ def process_video(
         poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
         bar.set_description("draw")
         bar.total = 2 * poses.frames  # now known for sure
-        draw_video(source, output, poses, frames=_frames_of(source, poses), bar=bar)
+        draw_video(source, output, poses, frames=_frames_of(source, poses, read_planes), bar=bar)
     written = [output]
     for path in exports:
-        written += export(path, poses, footage=Footage(info, _frames_of(source, poses)))
+        written += export(path, poses, footage=Footage(info, _frames_of(source, poses, read_frames)))
     summary = Summary.of(poses, seconds=time.perf_counter() - started, written=written)
     return replace(summary, jitter_px=found[0].jitter_px)
 
 
-def _frames_of(source: Path, poses: ClipPoses) -> Iterator[Frame]:
+def _frames_of(
+    source: Path, poses: ClipPoses, read: Callable[..., Iterator[Frame[Picture]]]
+) -> Iterator[Frame[Picture]]:
     """The frames of a clip whose poses were just found.
 
     No further than the first reading went: how a damaged clip ends has been said by then.
     """
-    return read_ahead(islice(read_frames(source, salvage=True), poses.frames))
+    return read_ahead(islice(read(source, salvage=True), poses.frames))
 
 
 def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes = Wishes()) -> Summary:

@@ -8,13 +8,11 @@ same height and distance, so that the floor moves below.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from pipeline.camera import Camera, Intrinsics
+from pipeline.canvas import Backdrop, Canvas, Colour
 from pipeline.clean import smooth
-
-Colour = tuple[int, int, int]
 
 FAR = 1e9  # px or mm; joints beyond it are nonsense and left out, like those that are not finite
 NEAR_MM = 200.0  # nothing closer to the eye is drawn
@@ -128,7 +126,7 @@ class Stage:
         wide = float(np.hypot(*(high - low)[[0, 2]]) / 2)
         reach = max(FLOOR_MM, FLOOR_MM + wide - PERSON_MM)
         self._floor = _Floor(self.camera, size, middle=rotation.T @ middle, reach=reach, options=options)
-        self._still = self._floor.draw(np.zeros(3))
+        self._still: Canvas | None = None  # the view in the colours that it is wanted in, if it never moves
 
     def shift(self, time_s: float) -> np.ndarray:
         """How far (3,), mm, the view has gone by a time: what to take off world points."""
@@ -139,9 +137,15 @@ class Stage:
         """Whether the view goes along with the people."""
         return self._way.follows
 
-    def empty(self, time_s: float) -> np.ndarray:
-        """The view (height, width, 3) uint8 with nobody in it; not to be changed."""
-        return self._floor.draw(self.shift(time_s)) if self.follows else self._still
+    def paint(self, view: Canvas, time_s: float) -> None:
+        """Cover a view with what it is with nobody in it."""
+        if self.follows:
+            self._floor.paint(view, self.shift(time_s))
+            return
+        if self._still is None:
+            self._still = Canvas.like(view.picture, view.size)
+            self._floor.paint(self._still, np.zeros(3))
+        view.paste(self._still.picture)
 
 
 def tidy(points: np.ndarray) -> np.ndarray:
@@ -224,29 +228,28 @@ class _Floor:
         ground = eye[:2] - rays[..., :2] * (eye[2] / np.where(falls, rays[..., 2], -1e-3))[..., None]
         far = ((ground - middle[:2]) ** 2).sum(axis=-1) / (2 * reach**2)
         fade = np.where(falls, np.exp(-far), 0.0)
-        paper, floor, grid = (np.array(colour, np.float64) for colour in (options.paper, options.floor, options.grid))
-        plain = paper + fade[..., None] * (floor - paper)
-        self._plain = np.rint(plain).astype(np.uint8)
-        self._grid_mm = options.grid_mm
+        paper, floor = (np.array(colour, np.float64) for colour in (options.paper, options.floor))
+        self._plain = Backdrop(np.rint(paper + fade[..., None] * (floor - paper)).astype(np.uint8))
+        self._grid, self._grid_mm = options.grid, options.grid_mm
 
         self._part = _bounds(fade > 0.02)  # in which lines can be seen
-        self._darker = np.rint((fade[..., None] * (plain - grid)).clip(0))[self._part].astype(np.uint8)
         self._half_px = np.float32(0.5 + max(height / 1400, 0.5))
         self._axes = []
         for x in (ground[..., 0], ground[..., 1]):
             pixel = (
                 np.hypot(*np.gradient(x)) + 1e-6
             )  # mm of floor that a pixel covers: lines are equally thin everywhere
-            clear = 255 * (1 - (pixel / (0.3 * options.grid_mm)).clip(max=1))
+            clear = 255 * fade * (1 - (pixel / (0.3 * options.grid_mm)).clip(max=1))
             layers = (x / options.grid_mm, options.grid_mm / pixel, clear)
             self._axes.append(tuple(layer[self._part].astype(np.float32) for layer in layers))
 
-    def draw(self, shift: np.ndarray) -> np.ndarray:
-        """The view (height, width, 3) uint8 after it has gone by `shift` (3,), mm."""
-        view = self._plain.copy()
-        if not self._darker.size:
-            return view
-        lines = np.zeros(self._darker.shape[:2], np.float32)
+    def paint(self, view: Canvas, shift: np.ndarray) -> None:
+        """Cover a view with the floor after it has gone by `shift` (3,), mm."""
+        view.paste(self._plain)
+        rows, columns = self._part
+        lines = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        if not lines.size:
+            return
         for (place, per_px, clear), gone in zip(self._axes, shift[:2] / self._grid_mm, strict=True):
             off = place + np.float32(gone % 1)
             off -= np.rint(off)
@@ -256,14 +259,11 @@ class _Floor:
             np.clip(off, 0, 1, out=off)
             off *= clear
             np.maximum(lines, off, out=lines)
-        strength = cv2.cvtColor(lines.astype(np.uint8), cv2.COLOR_GRAY2BGR)
-        part = view[self._part]
-        cv2.subtract(part, cv2.multiply(self._darker, strength, scale=1 / 255), dst=part)
-        return view
+        view.stain(np.rint(lines, out=lines).astype(np.uint8), (columns.start, rows.start), self._grid)
 
 
 def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest rows and columns that hold all of a mask (H, W)."""
-    lines = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    rows, columns = (slice(line[0], line[-1] + 1) if len(line) else slice(0, 0) for line in lines)
+    """The smallest rows and columns, from even ones to even ones, that hold all of a mask (H, W) of even sides."""
+    lines = (np.flatnonzero(mask.any(axis)) // 2 * 2 for axis in (1, 0))
+    rows, columns = (slice(int(line[0]), int(line[-1]) + 2) if len(line) else slice(0, 0) for line in lines)
     return rows, columns

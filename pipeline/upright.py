@@ -1,4 +1,4 @@
-"""Decoded video frames as a player shows them: upright, with square pixels, in BGR."""
+"""Decoded video frames as a player shows them: upright, with square pixels, in BGR or as planes."""
 
 import math
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.limits import max_pixels
+from pipeline.planes import BT601, BT709, BT2020, EXACTLY, FCC, SMPTE240M, Planes, from_bgr, to_bt709
 
-BT601, BT709, BT2020 = 5, 1, 9  # the scaler's numbers for YCbCr matrices
-# ... and for those that clips name, in the numbers of the standard H.273.
-MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: BT2020, 10: BT2020}
-SCALING = 0x2 | 0x40000  # bilinear, accurately rounded: without the latter, grey is not quite grey
+# YCbCr matrices that clips name, in the numbers of the standard H.273.
+MATRICES = {1: BT709, 4: FCC, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020, 10: BT2020}
+QUICKLY = 0x2  # bilinear; 2 to 4 times as fast as EXACTLY
+PLAIN = ("yuv420p", "yuvj420p")  # formats of planes that only have to be turned, and given other colours at most
 HD_LINES = 720  # a clip that names no matrix is taken for BT.709 from here up and for BT.601 below, as players do
 ODDEST_PIXEL = 4  # times as wide as high, or the reverse; beyond, the header is wrong
 
@@ -35,25 +36,37 @@ class Upright:
         self._transposed = abs(self._xx) < abs(self._yx)
         self.width, self.height = self._stored[::-1] if self._transposed else self._stored
         self.rotation = round(math.degrees(math.atan2(self._yx, self._xx)) / 90) * 90 % 360
-        self._scaler = VideoReformatter()
+        self._odd = any(side % 2 for side in self._stored)
+        self._scaler, self._coder = VideoReformatter(), VideoReformatter()
 
-    def image(self, frame: VideoFrame) -> np.ndarray:
-        """The frame as an image (height, width, 3) uint8, BGR."""
-        # Always named: the scaler refuses frames whose matrix is a reserved or rare one.
-        matrix = MATRICES.get(frame.colorspace)
-        if matrix is None:
-            matrix = BT709 if frame.height >= HD_LINES else BT601
+    def image(self, frame: VideoFrame, *, exact: bool = True) -> np.ndarray:
+        """The frame as an image (height, width, 3) uint8, BGR.
+
+        If it need not be exact, grey is not quite grey, and colours may change in steps of two pixels: by some 0.3 of
+        256 levels on average, without a bias, but by 20 to 60 at edges between strong colours.
+        """
         width, height = self._stored
         bgr = self._scaler.reformat(
             frame,
             width=width,
             height=height,
             format="bgr24",
-            src_colorspace=matrix,
+            src_colorspace=_matrix(frame),  # always named: the scaler refuses a reserved or rare one
             dst_colorspace=BT601,  # of no meaning for BGR, but older scalers ignore the one if both are the same
-            interpolation=SCALING,
+            interpolation=EXACTLY if exact else QUICKLY,
         )
         return self._upright(bgr.to_ndarray())
+
+    def planes(self, frame: VideoFrame) -> Planes:
+        """The frame as planes (height, width), not to be changed: they may be the decoder's own.
+
+        Frames that are scaled, have odd sides, whose planes cannot be turned alike, or another format go by BGR.
+        """
+        if frame.format.name not in PLAIN or (frame.width, frame.height) != self._stored or self._odd:
+            return from_bgr(self.image(frame), self._coder)
+        full_range = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
+        planes = Planes(*map(self._upright, Planes.of(frame)))
+        return to_bt709(planes, matrix=_matrix(frame), full_range=full_range)
 
     def _upright(self, image: np.ndarray) -> np.ndarray:
         across, down = self._xx, self._yy
@@ -65,6 +78,11 @@ class Upright:
         if down < 0:
             image = cv2.flip(image, 0)
         return image
+
+
+def _matrix(frame: VideoFrame) -> int:
+    """The matrix of a frame, which not all clips name."""
+    return MATRICES.get(frame.colorspace) or (BT709 if frame.height >= HD_LINES else BT601)
 
 
 def _turn(frame: VideoFrame, stream: VideoStream) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.canvas import Canvas
 from pipeline.render import Figure, Renderer, RenderOptions, _Layout
 from pipeline.skeleton import COCO17, H36M16, H36M17, LSP14, MPII16
+from pipeline.stage import Stage
 
 OPTIONS = RenderOptions()
 SIZE = (640, 480)
@@ -264,6 +266,14 @@ def test_a_short_way_is_walked_through_a_still_view_and_a_long_one_is_followed()
     assert not still._stage.follows
 
 
+def floor_at(stage: Stage, shift: np.ndarray) -> np.ndarray:
+    """The floor (H, W, 3) BGR of a view that has gone by a shift (3,), mm."""
+    size = stage._floor._plain.image.shape[1::-1]
+    view = Canvas.like(np.zeros((1, 1, 3), np.uint8), size)
+    stage._floor.paint(view, shift)
+    return view.layers[0]
+
+
 def test_a_view_that_follows_shows_the_floor_of_the_world():
     """The lines of the floor pass by as fast as the person walks: by a whole square they are where they were."""
     walk, times = far_walk(15, 301)
@@ -272,16 +282,16 @@ def test_a_view_that_follows_shows_the_floor_of_the_world():
     shifts = np.array([stage.shift(t) for t in times])
     np.testing.assert_allclose(np.diff(shifts, axis=0), np.diff(walk[:, 0], axis=0), atol=1)
     assert stage.shift(-5.0)[2] == 0
-    floor, square = stage._floor, renderer.options.grid_mm
-    here = floor.draw(np.array([120.0, 70.0, 0.0]))
-    np.testing.assert_array_equal(here, floor.draw(np.array([120.0 + 3 * square, 70.0 - 2 * square, 0.0])))
-    assert (here != floor.draw(np.array([120.0 + square / 2, 70.0, 0.0]))).any()
+    square = renderer.options.grid_mm
+    here = floor_at(stage, np.array([120.0, 70.0, 0.0]))
+    np.testing.assert_array_equal(here, floor_at(stage, np.array([120.0 + 3 * square, 70.0 - 2 * square, 0.0])))
+    assert (here != floor_at(stage, np.array([120.0 + square / 2, 70.0, 0.0]))).any()
     # a line of the world stays a line of the world
     for shift in (np.zeros(3), np.array([130.0, 0, 0]), np.array([0, 210.0, 0])):
         middle = stage.camera.to_world(np.array([0.0, 0, stage.camera.translation[2]]))
         crossing = np.round((middle + shift)[:2] / square) * square
         x, y = np.rint(stage.camera.project(np.array([*crossing, 0.0]) - shift)).astype(int)
-        dark = floor.draw(shift).astype(int).sum(-1)
+        dark = floor_at(stage, shift).astype(int).sum(-1)
         assert dark[y, x] < np.median(dark[y - 4 : y + 5, x - 4 : x + 5])
 
 

@@ -249,6 +249,22 @@ def test_grey_becomes_bgr(tmp_path: Path) -> None:
     assert numbers([frame.image for frame in read_frames(source)]) == list(range(12))
 
 
+@pytest.mark.parametrize("kind", [{}, {"turn": 90}, {"pix_fmt": "yuvj420p"}, {"pixel_aspect": Fraction(4, 3)}], ids=str)
+def test_colours_that_need_not_be_exact_are_nearly(tmp_path: Path, kind: dict) -> None:
+    """No level is off by more than a few where colours change slowly, and none on average anywhere."""
+    y, x = np.mgrid[:96, :128]
+    smooth = np.stack([128 + 100 * np.sin(x / 40), 2.0 * y + 20, 128 + 90 * np.cos((x + y) / 50)], axis=-1)
+    noisy = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).repeat(8, 0).repeat(8, 1)
+    images = [smooth.astype(np.uint8), noisy.astype(np.uint8)]
+    source = make_clip(tmp_path / "in.mp4", images=images, options={"crf": "5"}, **kind)
+    exact, quick = ([f.image.astype(int) for f in read_frames(source, exact=exact)] for exact in (True, False))
+    assert [image.shape for image in quick] == [image.shape for image in exact]
+    off = [other - image for image, other in zip(exact, quick, strict=True)]
+    assert np.abs(off[0]).max() <= 8
+    for each in off:
+        np.testing.assert_allclose(each.mean(axis=(0, 1)), 0, atol=1)
+
+
 def test_interlaced_frames_are_read(tmp_path: Path) -> None:
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
     source = make_clip(tmp_path / "in.mp4", images=[picture((64, 48))] * 3, options=options)
