@@ -185,7 +185,10 @@ def fitted(image: np.ndarray, *, longer: int, multiple: int) -> tuple[np.ndarray
     height, width = image.shape[:2]
     factor = longer / max(height, width)
     new = max(round(width * factor), 1), max(round(height * factor), 1)
-    small = cv2.resize(halved(image, halvings(factor)), new, interpolation=cv2.INTER_LINEAR)
+    if factor < 0.5:  # to twice the size by quick steps and then by half: means over pixels in a third of the time
+        double = (2 * new[0], 2 * new[1])
+        image = cv2.resize(halved(image, halvings(2 * factor)), double, interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(image, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     bottom, right = (-new[1] % multiple, -new[0] % multiple)
     canvas = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
     return canvas, np.array([new[0] / width, new[1] / height])

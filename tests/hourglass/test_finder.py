@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -262,3 +263,17 @@ def test_the_loss_is_of_float32_whatever_the_maps_are():
     loss = CODEC.loss(maps, people, labelled=labelled, ignored=~labelled)
     assert loss.dtype == torch.float32
     assert F.relu(loss) == loss
+
+
+@pytest.mark.parametrize("shape", [(720, 1280), (1081, 1921), (999, 400)])
+def test_a_large_frame_is_averaged_down(shape):
+    """Nearly as by OpenCV's mean over areas, on patches as coarse as a few pixels of the canvas."""
+    height, width = shape
+    rng = np.random.default_rng(0)
+    frame = cv2.resize(rng.integers(0, 256, (40, 60, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    canvas, scale = fitted(frame, longer=256, multiple=32)
+    new = (round(scale[0] * width), round(scale[1] * height))
+    expected = cv2.resize(frame, new, interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(canvas[: new[1], : new[0]] - expected).mean() < 2
+    assert (canvas[new[1] :] == 0).all()
+    assert (canvas[:, new[0] :] == 0).all()
