@@ -55,7 +55,7 @@ class Pixels:
 
 def to_input(crops: np.ndarray | Tensor, pixels: Pixels = Pixels()) -> Tensor:
     """Crops (N, S, S, 3) uint8 BGR as the network's input (N, 3, S, S) float32 RGB, channels last in memory."""
-    rgb = torch.as_tensor(crops).permute(0, 3, 1, 2).flip(1).float() / 255
+    rgb = torch.as_tensor(crops).permute(0, 3, 1, 2)[:, [2, 1, 0]].float() / 255
     mean = torch.tensor(pixels.mean, device=rgb.device).reshape(-1, 1, 1)
     return ((rgb - mean) / pixels.scale).contiguous(memory_format=torch.channels_last)
 

@@ -71,7 +71,7 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     """An ONNX file in which all but the last convolution computes in whole numbers, weights of so many bits (7 or 8).
 
     With 7, sums of two products fit into 16 bits, as processors without units of their own for them add them up.
-    Raises ValueError for ranges that are not those of its values.
+    Raises CheckpointError for ranges that are not those of its values.
     """
     import onnx  # noqa: PLC0415 (it takes half a second)
 
@@ -84,7 +84,8 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     opened = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model))
     add_infer_metadata(opened)  # or the library would infer shapes once more, by way of a file
     if set(_rounded_values(opened.graph)) != set(ranges):
-        raise ValueError("the ranges are those of another network")
+        reason = "the ranges for int8 are those of another network"
+        raise CheckpointError(f"{reason}; measure them with `posecli quantise`, or use --runtime onnx")
     exact = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
         opened,
