@@ -19,7 +19,7 @@ from pipeline.errors import CheckpointError
 from pipeline.poses import Track2D, Track3D
 from pipeline.skeleton import convert, convert_scores
 
-AT_ONCE = 4096  # frames
+AT_ONCE = 512  # frames; more take memory and are no quicker
 
 
 @dataclass(frozen=True)

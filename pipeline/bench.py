@@ -28,9 +28,10 @@ from pipeline.errors import DeviceError
 from pipeline.int8 import check_ranges
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
-from pipeline.run import Models, Row, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
+from pipeline.run import Models, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
 from pipeline.runtime import choose_runtime
 from pipeline.stopwatch import Stopwatch
+from pipeline.track import SeenPeople
 from pipeline.video import Frame, Picture, VideoWriter, probe, read_frames, read_planes
 from pipeline.weights import DEFAULT_FINDER, DEFAULT_LIFTER, find_weights
 
@@ -168,19 +169,17 @@ class Runner:
         }
         models = replace(self.models, **watched)  # type: ignore[arg-type]
         update = watch.timed("follow", models.tracker(people=self.wishes.people).update)
-        seen: dict[int, list[Row]] = {}
-        times = []
+        seen, times = SeenPeople(models.detector.skeleton), []
         for frame in self._frames(partial(read_frames, exact=False), self.wishes.frames):
             times.append(frame.time_s)
-            for person, sighting in update(frame.image, frame.time_s).items():
-                seen.setdefault(person, []).append((frame.index, frame.time_s, sighting))
+            seen.add(frame.index, frame.time_s, update(frame.image, frame.time_s))
             if len(times) % TURN == 0:
                 yield "find"
         if len(times) % TURN:
             yield "find"
         watch.frame = None
         clip = watch.timed("decode", empty_clip)(self.source, np.array(times), wishes=self.wishes)
-        found = watch.timed("clean", pose_people)(clip, list(seen.values()), models=models, wishes=self.wishes)
+        found = watch.timed("clean", pose_people)(clip, seen, models=models, wishes=self.wishes)
         self.poses = watch.timed("place", clip_poses)(found, wishes=self.wishes, provenance={})
         yield from self._drawn(self.poses)
 

@@ -26,11 +26,12 @@ from pipeline.focal import focal_length
 from pipeline.people import ClipPoses
 from pipeline.place import CAMERA_UP
 from pipeline.render import Figure, Renderer
-from pipeline.run import Models, Row, Wishes, check_wishes, clip_poses, pose_people
+from pipeline.run import Models, Wishes, check_wishes, clip_poses, pose_people
 from pipeline.sighting import Sighting
 from pipeline.signals import ENDINGS
 from pipeline.skeleton import H36M17
 from pipeline.stage import LEASH_MM, LiveWay
+from pipeline.track import SeenPeople
 from pipeline.video import FINE_TIME_BASE, Frame, VideoInfo, VideoWriter, check_output
 from pipeline.window import Window, check_screen
 
@@ -137,16 +138,14 @@ class Watched:
     times: list[float] = field(default_factory=list)  # of the frames shown, s
     dropped: int = 0
     with_person: int = 0
-    keep: bool = False  # who was seen, for pose files
-    seen: dict[int, list[Row]] = field(default_factory=dict)
+    seen: SeenPeople | None = None  # for pose files
 
     def note(self, frame: Frame, sightings: dict[int, Sighting]) -> None:
         """Write down a frame and who is in it."""
         self.times.append(frame.time_s)
         self.with_person += bool(sightings)
-        if self.keep:
-            for number, sighting in sightings.items():
-                self.seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
+        if self.seen is not None:
+            self.seen.add(frame.index, frame.time_s, sightings)
 
     def poses(self, models: Models, wishes: Wishes) -> ClipPoses:
         """The poses as those of a clip are found, in knowledge of all that was seen."""
@@ -154,7 +153,7 @@ class Watched:
         times = np.array(self.times)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else float(RATE)
         clip = ClipPoses(self.name, self.size, float(rate), len(times), times, focal, origin, CAMERA_UP)
-        found = pose_people(clip, list(self.seen.values()), models=models, wishes=wishes)
+        found = pose_people(clip, self.seen or SeenPeople(models.detector.skeleton), models=models, wishes=wishes)
         return clip_poses(found, wishes=wishes, provenance=models.provenance)
 
     def summary(self, written: Sequence[Path]) -> LiveSummary:
@@ -169,7 +168,7 @@ def watch(job: LiveJob, latest: Latest[Any], models: Models, *, size: tuple[int,
     An error that comes up while there is a recording is raised when that is saved. InputError if it ends before the
     first picture.
     """
-    watched = Watched(job.name, size, keep=bool(job.exports))
+    watched = Watched(job.name, size, seen=SeenPeople(models.detector.skeleton) if job.exports else None)
     artist, failure = LiveArtist(models, size, wishes=job.wishes), None
     with ExitStack() as stack:
         writer = stack.enter_context(_recording(job.out, artist.renderer.size)) if job.out else None

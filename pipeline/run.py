@@ -33,9 +33,8 @@ from pipeline.people import ClipPoses, Person
 from pipeline.place import CAMERA_UP, up_direction
 from pipeline.poses import Track2D, Track3D
 from pipeline.render import Figure, Renderer
-from pipeline.sighting import Sighting
 from pipeline.skeleton import H36M17
-from pipeline.track import Tracker, TrackOptions, track_of
+from pipeline.track import SeenPeople, Tracker, TrackOptions
 from pipeline.trajectory import (
     Ground,
     check_height,
@@ -51,9 +50,6 @@ from pipeline.weights import DEFAULT_FINDER, file_sha256, find_weights
 QUICK_PX = 160  # side of the input of detectors that are taken for their speed, at most
 PICTURES_AHEAD = 2  # drawn, that wait to be encoded
 NEAREST_MM = 100.0  # from the camera; the picture of a lifted joint that is closer says nothing
-
-
-Row = tuple[int, float, Sighting]  # a frame's index and time, and who is seen in it
 
 
 @dataclass(frozen=True)
@@ -227,23 +223,20 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     """
     # Nothing evens out what one frame's looks see differently from the next's where nothing is smoothed.
     tracker = models.tracker(people=wishes.people, thorough=wishes.smooth == "off")
-    seen: dict[int, list[Row]] = {}
-    times = []
+    seen, times = SeenPeople(models.detector.skeleton), []
     frames = read_ahead(read_frames(source, salvage=wishes.salvage, exact=False))
     for frame in islice(frames, wishes.frames):
         times.append(frame.time_s)
-        for number, sighting in tracker.update(frame.image, frame.time_s).items():
-            seen.setdefault(number, []).append((frame.index, frame.time_s, sighting))
+        seen.add(frame.index, frame.time_s, tracker.update(frame.image, frame.time_s))
         if bar is not None:
             bar.update()
     clip = empty_clip(source, np.array(times), wishes=wishes)
-    return pose_people(clip, list(seen.values()), models=models, wishes=wishes)
+    return pose_people(clip, seen, models=models, wishes=wishes)
 
 
-def pose_people(clip: ClipPoses, seen: Sequence[Sequence[Row]], *, models: Models, wishes: Wishes) -> list[Poses]:
+def pose_people(clip: ClipPoses, seen: SeenPeople, *, models: Models, wishes: Wishes) -> list[Poses]:
     """The poses of everyone who was seen, at least one; those who were hardly seen are left out if others were not."""
-    tracks = lasting([track_of(rows, models.detector.skeleton, clip.size) for rows in seen or [[]]])
-    found = [pose_track(clip, track, lifter=models.lifter, wishes=wishes) for track in tracks]
+    found = [pose_track(clip, track, lifter=models.lifter, wishes=wishes) for track in lasting(seen.tracks(clip.size))]
     return [replace(one, id=number) for number, one in enumerate(found, 1)]
 
 
@@ -434,9 +427,10 @@ def process_image(source: Path, output: Path, models: Models, *, wishes: Wishes 
     image = read_image(source)
     size = (image.shape[1], image.shape[0])
     focal, origin = focal_length(*size, fov=wishes.fov, equivalent_mm=photo_equivalent(source))
-    sightings = models.tracker(people=wishes.people).update(image, 0.0)
+    seen = SeenPeople(models.detector.skeleton)
+    seen.add(0, 0.0, models.tracker(people=wishes.people).update(image, 0.0))
     clip = ClipPoses(source.name, size, 1.0, 1, np.zeros(1), focal, origin, CAMERA_UP)
-    found = pose_people(clip, [[(0, 0.0, one)] for one in sightings.values()], models=models, wishes=wishes)
+    found = pose_people(clip, seen, models=models, wishes=wishes)
     poses = clip_poses(found, wishes=wishes, provenance=models.provenance)
     renderer, figures = picture_of(poses)
     write_image(output, renderer.draw(image, figures.get(0, []), 0.0))

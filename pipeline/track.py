@@ -5,7 +5,8 @@ the last keypoints. Someone who is lost, behind another person or out of sight, 
 back when found near where he or she must be by then, in the same clothes. A new scene starts anew.
 """
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -285,14 +286,29 @@ def _squares(regions: Sequence[Region]) -> np.ndarray:
     return np.array([[region.x, region.y, region.side] for region in regions]).reshape(-1, 3)
 
 
-def track_of(sightings: Sequence[tuple[int, float, Sighting]], skeleton: Skeleton, size: tuple[int, int]) -> Track2D:
-    """The track of (frame index, time in s, sighting) rows; `size` is (width, height) of the frame."""
-    joints = len(skeleton)
-    return Track2D(
-        skeleton,
-        np.array([frame for frame, _, _ in sightings], np.int64),
-        np.array([time for _, time, _ in sightings], np.float64),
-        np.array([s.xy for _, _, s in sightings], np.float64).reshape(-1, joints, 2),
-        np.array([s.score for _, _, s in sightings], np.float64).reshape(-1, joints),
-        size,
-    )
+class SeenPeople:
+    """Who was seen in a clip, frame by frame.
+
+    Kept as plain numbers, a row per person, and not as sightings: thousands of small objects, strewn between what every
+    frame takes and gives back, would keep all that memory from the system.
+    """
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self._skeleton = skeleton
+        self._rows: dict[int, array[float]] = {}  # frame, time, joints, scores; and so on for the next frame
+
+    def add(self, frame: int, time_s: float, sightings: Mapping[int, Sighting]) -> None:
+        """Write down who is in a frame of this index and time, by their numbers."""
+        for number, sighting in sightings.items():
+            row = np.concatenate([(frame, time_s), sighting.xy.ravel(), sighting.score]).astype(np.float64)
+            self._rows.setdefault(number, array("d")).frombytes(row.tobytes())
+
+    def tracks(self, size: tuple[int, int]) -> list[Track2D]:
+        """The track of each, first come first, in frames of a (width, height); an empty one if there was nobody."""
+        return [self._track(rows, size) for rows in self._rows.values() or [array("d")]]
+
+    def _track(self, rows: "array[float]", size: tuple[int, int]) -> Track2D:
+        joints = len(self._skeleton)
+        values = np.array(rows).reshape(-1, 2 + 3 * joints)
+        xy, score = values[:, 2 : 2 + 2 * joints].reshape(-1, joints, 2), values[:, 2 + 2 * joints :]
+        return Track2D(self._skeleton, values[:, 0].astype(np.int64), values[:, 1], xy, score, size)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.crop import Region, region_of
 from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import LSP14
-from pipeline.track import Tracker, TrackOptions, track_of
+from pipeline.track import SeenPeople, Tracker, TrackOptions
 
 # A standing person in units of his height, the head's top at (0, 0): x right, y down, facing the camera.
 STANDING = np.array(
@@ -425,12 +425,14 @@ def test_a_frame_of_one_pixel():
 
 
 def test_the_track_of_sightings():
-    rows = [
-        (3, 0.12, Sighting(person(1, 2, 3), np.full(14, 0.5))),
-        (5, 0.2, Sighting(person(4, 5, 6), np.full(14, 0.6))),
-    ]
-    track = track_of(rows, LSP14, (640, 360))
-    assert track.frame.tolist() == [3, 5]
+    one, later = Sighting(person(1, 2, 3), np.full(14, 0.5)), Sighting(person(4, 5, 6), np.full(14, 0.6))
+    seen = SeenPeople(LSP14)
+    seen.add(3, 0.12, {2: one, 7: later})
+    seen.add(4, 0.16, {})
+    seen.add(5, 0.2, {7: one, 2: later})
+    track, other = seen.tracks((640, 360))
+    assert track.frame.tolist() == other.frame.tolist() == [3, 5]
+    np.testing.assert_array_equal(other.xy[::-1], track.xy)
     assert track.time_s.tolist() == [0.12, 0.2]
     assert track.size == (640, 360)
     np.testing.assert_array_equal(track.xy[1], person(4, 5, 6))
@@ -438,7 +440,7 @@ def test_the_track_of_sightings():
 
 
 def test_the_track_of_nobody():
-    track = track_of([], LSP14, (640, 360))
+    (track,) = SeenPeople(LSP14).tracks((640, 360))
     assert len(track) == 0
     assert track.xy.shape == (0, 14, 2)
     assert track.score.shape == (0, 14)
