@@ -6,7 +6,6 @@ channel. The arithmetic is that of Jacob et al. 2018, "Quantization and Training
 Integer-Arithmetic-Only Inference", section 2.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
 KEY = "int8"  # where a weights file's `meta` keeps the ranges
+LARGEST = float(np.finfo(np.float32).max)  # value that a network can have
 
 UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
 OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Resize")  # in whole numbers
@@ -40,7 +40,7 @@ def read_ranges(meta: Mapping[str, Any]) -> Ranges:
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in dict(found).items()}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{KEY}: {error}") from error
-    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
+    if not all(-LARGEST <= low <= high <= LARGEST for low, high in ranges.values()):
         raise ValueError(f"{KEY}: a range that is none")
     return ranges
 
@@ -71,7 +71,7 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     """An ONNX file in which all but the last convolution computes in whole numbers, weights of so many bits (7 or 8).
 
     With 7, sums of two products fit into 16 bits, as processors without units of their own for them add them up.
-    Raises ValueError for ranges that are not those of its values.
+    Raises CheckpointError for ranges that are not those of its values.
     """
     import onnx  # noqa: PLC0415 (it takes half a second)
 
@@ -84,7 +84,7 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     opened = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model))
     add_infer_metadata(opened)  # or the library would infer shapes once more, by way of a file
     if set(_rounded_values(opened.graph)) != set(ranges):
-        raise ValueError("the ranges are those of another network")
+        raise CheckpointError("weights with int8 ranges of another network; measure them with `posecli quantise`")
     exact = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
         opened,

@@ -45,8 +45,8 @@ def compile_network(
 
     `example` is an input of at least two rows; inputs may have any number, each otherwise like it. The function takes
     tensors of any device, gives its own, and keeps nothing for gradients. On the CPU it uses as many threads as
-    PyTorch was told to when this was called. Raises DeviceError like `choose_runtime`, ValueError for ranges that are
-    not the module's.
+    PyTorch was told to when this was called. Raises DeviceError like `choose_runtime`, CheckpointError for ranges that
+    are not the module's.
     """
     runtime = choose_runtime(runtime, device, int8=bool(ranges))
     if runtime == "torch":

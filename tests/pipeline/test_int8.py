@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hourglass.predict import ZOOMS, Detector
 from pipeline.crop import Region
+from pipeline.errors import CheckpointError
 from pipeline.int8 import measure_ranges, rounded
 from pipeline.onnx_session import open_onnx
 from pipeline.runtime import as_onnx, compile_network
@@ -102,7 +103,7 @@ def test_values_beyond_the_ranges_go_to_their_ends(two, images):
 def test_ranges_of_another_network(two, images):
     model = as_onnx(two, torch.zeros(2, 2, 8, 8))
     ranges = {**measure_ranges(model, [images]), "more": (0.0, 1.0)}
-    with pytest.raises(ValueError, match="the ranges are those of another network"):
+    with pytest.raises(CheckpointError, match="of another network; measure them with"):
         compile_network(two, torch.zeros(2, 2, 8, 8), device=CPU, runtime="int8", ranges=ranges)
 
 
