@@ -6,7 +6,6 @@ channel. The arithmetic is that of Jacob et al. 2018, "Quantization and Training
 Integer-Arithmetic-Only Inference", section 2.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
 KEY = "int8"  # where a weights file's `meta` keeps the ranges
+LARGEST = float(np.finfo(np.float32).max)  # value that a network can have
 
 UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
 OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Resize")  # in whole numbers
@@ -40,7 +40,7 @@ def read_ranges(meta: Mapping[str, Any]) -> Ranges:
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in dict(found).items()}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{KEY}: {error}") from error
-    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
+    if not all(-LARGEST <= low <= high <= LARGEST for low, high in ranges.values()):
         raise ValueError(f"{KEY}: a range that is none")
     return ranges
 
