@@ -1,7 +1,7 @@
 """The weights that ship with the program: found by name through the manifest `assets/models.json`, and verified.
 
 Each entry of the manifest: name, kind ('hourglass', 'finder' or 'lifter'), file, bytes, sha256 of the file, licence,
-recipe (the command that trained it) and metrics. The first entry of a kind is its default.
+recipe (the command that trained it) and metrics.
 """
 
 import hashlib
