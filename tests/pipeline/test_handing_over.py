@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import posestore
+from pipeline import posestore, run
 from pipeline.clean import jitter
 from pipeline.device import share_processor
 from pipeline.export import WRITERS
@@ -28,6 +28,7 @@ from pipeline.video import read_frames
 from pipeline.weights import assets_folder, file_sha256, find_weights
 from tests.pipeline.clips import contents, make_clip
 from tests.pipeline.posed import two_people, walk
+from tests.pipeline.tiny import tiny_models
 
 FRAMES = 20
 SIZE = (640, 360)
@@ -287,8 +288,8 @@ class Pair:
 def test_people_are_handed_over_under_numbers_of_their_own(posecli, clip, sightings, tmp_path, monkeypatch):
     asked = []
 
-    def tracker(_self: Models, *, people: int) -> Pair:
-        asked.append(people)
+    def tracker(_self: Models, *, people: int, thorough: bool) -> Pair:
+        asked.append((people, thorough))
         return Pair(sightings)
 
     monkeypatch.setattr(Models, "tracker", tracker)
@@ -296,13 +297,21 @@ def test_people_are_handed_over_under_numbers_of_their_own(posecli, clip, sighti
     exports = [word for file in files for word in ("--export", file)]
     result = posecli("video", clip, "--out", tmp_path / "out.mp4", "--people", 2, *exports)
     assert result.code == 0, result.err
-    assert asked == [2]
+    assert asked == [(2, False)]
     poses = posestore.read(files[0])
     assert [person.id for person in poses.people] == [1, 2]
     assert [len(person) for person in poses.people] == [FRAMES, FRAMES - 5]
     assert poses.people[1].frame[0] == 5
     assert [person["id"] for person in json.loads(files[1].read_text())["people"]] == [1, 2]
     assert len(list(tmp_path.glob("p*.bvh"))) == len(list(tmp_path.glob("p*.trc"))) == 2
+
+
+def test_small_detectors_look_by_turns_unless_they_are_to_be_thorough(tmp_path, monkeypatch):
+    models = tiny_models(tmp_path)
+    assert models.tracker()._options.by_turns
+    assert not models.tracker(thorough=True)._options.by_turns
+    monkeypatch.setattr(run, "QUICK_PX", models.detector.input_size - 1)
+    assert not models.tracker()._options.by_turns
 
 
 def test_numbers_are_drawn_only_where_several_people_are():
