@@ -23,8 +23,8 @@ from hourglass.predict import Pixels, to_input
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region, halved, halvings, overlaps
 from pipeline.errors import CheckpointError
-from pipeline.int8 import Ranges, check_ranges, read_ranges
-from pipeline.runtime import InParts, choose_runtime, compile_network
+from pipeline.int8 import Ranges, read_ranges
+from pipeline.runtime import InParts, compile_network, runtime_of
 from pipeline.sighting import Found
 
 KIND = "finder"
@@ -48,6 +48,11 @@ class FinderCodec:
         sizes = (self.smallest, self.ratio - 1, self.spread, self.class_spread)
         if not all(math.isfinite(size) and size > 0 for size in sizes) or self.classes < 1:
             raise ValueError(f"sizes must be above 0, the ratio above 1: {self}")
+
+    @property
+    def least(self) -> float:
+        """Side of the smallest regions that are to be found, pixels: half a class below class 0."""
+        return self.smallest * self.ratio**-0.5
 
     def sigmas(self) -> Tensor:
         """Standard deviation in place of each class (K,), heatmap pixels."""
@@ -231,8 +236,7 @@ class Finder:
             ranges = read_ranges(checkpoint.meta)
         except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(f"{path}: does not describe a finder this posecli knows ({error})") from error
-        runtime = choose_runtime(runtime, device, int8=bool(ranges))
-        check_ranges(runtime, ranges, path)
+        runtime = runtime_of(path, ranges, runtime, device)
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return cls(model, codec, device, checkpoint.meta, pixels, runtime, ranges)

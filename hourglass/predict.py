@@ -16,8 +16,8 @@ from hourglass.model import HourglassConfig, StackedHourglass, bare_network
 from pipeline.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from pipeline.crop import BOX_MARGIN, Region
 from pipeline.errors import CheckpointError, InputError
-from pipeline.int8 import Ranges, check_ranges, read_ranges
-from pipeline.runtime import InParts, choose_runtime, compile_network
+from pipeline.int8 import Ranges, read_ranges
+from pipeline.runtime import InParts, compile_network, runtime_of
 from pipeline.skeleton import Skeleton, get_skeleton
 
 KIND = "hourglass"
@@ -112,8 +112,7 @@ class Detector:
             ranges = read_ranges(checkpoint.meta)
         except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, InputError) as error:
             raise CheckpointError(f"{path}: does not describe an hourglass this posecli knows ({error})") from error
-        runtime = choose_runtime(runtime, device, int8=bool(ranges))
-        check_ranges(runtime, ranges, path)
+        runtime = runtime_of(path, ranges, runtime, device)
         load_state(model, checkpoint, path)
         model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return cls(model, codec, skeleton, device, checkpoint.meta, pixels, runtime, ranges)

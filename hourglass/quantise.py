@@ -14,6 +14,7 @@ from hourglass import finder as finding
 from hourglass.data import PhotoSet
 from hourglass.finder import Finder
 from hourglass.predict import KIND, ZOOMS, Detector
+from hourglass.samples import FEWEST_LABELS
 from hourglass.scene_samples import SceneSamples
 from hourglass.scenes import SceneConfig
 from pipeline.atomic import check_writable
@@ -23,7 +24,6 @@ from pipeline.int8 import KEY, Ranges, measure_ranges
 from pipeline.runtime import as_onnx
 
 AT_ONCE = 8  # photos; every value of the network is kept for these
-FEWEST_LABELS = 4  # a photo with fewer says too little of where the person is
 SEED = 0  # of the choice of photos
 
 
@@ -56,28 +56,24 @@ def _looks(detector: Detector, sets: list[PhotoSet], *, photos: int) -> Iterator
     """Batches of crops (N, S, S, 3) of people in photos: all looks at each but the mirrored ones."""
     rows = [(one, int(row)) for one in sets for row in np.flatnonzero(one.labelled.sum(1) >= FEWEST_LABELS)]
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:photos].tolist()
-    crops = (detector.cut(one.read(row), one.region(row), zooms=ZOOMS) for one, row in (rows[i] for i in chosen))
     if not chosen:
         raise DataError("no photo has enough labels to be an example; give a larger set")
-    yield from _batches(crops)
-
-
-def _batches(crops: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    some: list[np.ndarray] = []
-    for looks in crops:
-        some.append(looks)
-        if len(some) == AT_ONCE:
-            yield np.concatenate(some)
-            some = []
-    if some:
-        yield np.concatenate(some)
+    for start in range(0, len(chosen), AT_ONCE):
+        some = [rows[number] for number in chosen[start : start + AT_ONCE]]
+        yield np.concatenate([detector.cut(one.read(row), one.region(row), zooms=ZOOMS) for one, row in some])
 
 
 def _finder_ranges(finder: Finder, sets: list[PhotoSet], *, photos: int) -> Ranges:
     """Over as many scenes as photos, as large as frames are for the finder and all of one shape."""
-    smallest = finder.codec.smallest * finder.codec.ratio**-0.5
-    size = {"longer": finder.longer, "multiple": finder.multiple, "smallest": smallest}
-    samples = SceneSamples(sets, SceneConfig(), **size, batch=AT_ONCE, seed=SEED)
+    samples = SceneSamples(
+        sets,
+        SceneConfig(),
+        longer=finder.longer,
+        multiple=finder.multiple,
+        smallest=finder.codec.least,
+        batch=AT_ONCE,
+        seed=SEED,
+    )
     drawn = (samples[number][0].numpy() for number in count())
     first = next(drawn)
     alike = chain([first], (scenes for scenes in drawn if scenes.shape == first.shape))

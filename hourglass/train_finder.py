@@ -52,13 +52,12 @@ class FinderTraining:
         """Scenes of the size that the network is trained on."""
         model = self.run.model
         multiple = STRIDE * 2 ** (len(model.widths) - 1)
-        smallest = self.codec.smallest * self.codec.ratio**-0.5
         return SceneSamples(
             sets,
             self.scenes,
             longer=model.input_size,
             multiple=multiple,
-            smallest=smallest,
+            smallest=self.codec.least,
             batch=batch,
             seed=seed,
         )

@@ -25,11 +25,10 @@ from tqdm import tqdm
 from hourglass.predict import Detector
 from pipeline.device import open_device, share_processor
 from pipeline.errors import DeviceError
-from pipeline.int8 import check_ranges
 from pipeline.machine import describe_machine, peak_memory_mb, summary
 from pipeline.people import ClipPoses
 from pipeline.run import Models, Wishes, clip_poses, empty_clip, picture_of, pose_people, process_video
-from pipeline.runtime import choose_runtime
+from pipeline.runtime import runtime_of
 from pipeline.stopwatch import Stopwatch
 from pipeline.track import SeenPeople
 from pipeline.video import Frame, Picture, VideoWriter, probe, read_frames, read_planes
@@ -100,10 +99,7 @@ def contenders(
 def _runtime(hourglass: str, name: str, device: torch.device) -> str:
     """The runtime of that name for a detector; CheckpointError if its weights cannot be used with it."""
     path = find_weights("hourglass", hourglass)
-    ranges = Detector.load(path, torch.device("cpu")).ranges
-    runtime = choose_runtime(name, device, int8=bool(ranges))
-    check_ranges(runtime, ranges, path)
-    return runtime
+    return runtime_of(path, Detector.load(path, torch.device("cpu")).ranges, name, device)
 
 
 # One contender

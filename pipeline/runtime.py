@@ -10,13 +10,14 @@ program starts.
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import DeviceError
-from pipeline.int8 import Ranges, multiplies_int8, rounded
+from pipeline.int8 import Ranges, check_ranges, multiplies_int8, rounded
 from pipeline.onnx_session import open_onnx, to_onnx
 
 RUNTIMES = ("auto", "torch", "onnx", "int8")
@@ -36,6 +37,13 @@ def choose_runtime(name: str, device: torch.device, *, int8: bool = False) -> st
     if name != "torch" and device.type != "cpu":
         raise DeviceError(f"runtime {name!r} does not run on {str(device)!r}; use --runtime torch or --device cpu")
     return name
+
+
+def runtime_of(path: Path, ranges: Ranges, name: str, device: torch.device) -> str:
+    """`choose_runtime` for the weights file at `path`, which holds these ranges; CheckpointError if it lacks some."""
+    runtime = choose_runtime(name, device, int8=bool(ranges))
+    check_ranges(runtime, ranges, path)
+    return runtime
 
 
 def compile_network(
