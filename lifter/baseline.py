@@ -41,8 +41,9 @@ class BoundedLinear(nn.Linear):
 def linear(inputs: int, outputs: int, *, max_norm: float = 0.0) -> nn.Linear:
     """A fully connected layer in Kaiming's initialisation (He et al. 2015), biases zero."""
     layer = BoundedLinear(inputs, outputs, limit=max_norm) if max_norm else nn.Linear(inputs, outputs)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    if not layer.weight.is_meta:  # there, to draw nothing, torch would load its compiler: two seconds
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
     return layer
 
 

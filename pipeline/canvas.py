@@ -1,10 +1,11 @@
 """What can be drawn on, an image or the planes of a video frame, and the few things that can be drawn.
 
 Places are in pixels, an integer is a pixel's centre, and colours are BGR, whatever is drawn on. A picture is a few
-layers: an image has one, with a pixel for a pixel; planes have three, of which two are half as large.
+layers: an image has one, with a pixel for a pixel; planes have three, of which two are half as large. (U and V as one
+layer would be quicker to draw, but OpenCV smooths the rims of shapes in one or three channels only, not in two.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
 import cv2
@@ -14,10 +15,12 @@ from pipeline.planes import Planes, from_bgr
 from pipeline.planes import tones as planes_tones
 
 Colour = tuple[int, int, int]
+Tone = int | Colour  # of a pixel of a layer
 Layers = tuple[np.ndarray, ...]
 
 SUBPIXEL_BITS = 4  # shapes go to OpenCV in 1/16 px, so that slow motion does not creep from pixel to pixel
-ROUND_CORNERS = 14  # corners of each round end of a band
+ROUND_CORNERS = 13  # corners of each round end of a band, and what is left of them where it is small:
+FEWER, SMALL_PX = slice(None, None, 2), 3.0  # off by 0.1 px at most
 # OpenCV makes shapes some 0.6 px of a layer larger to smooth their rims, which is twice as much where those are larger.
 GROWTH = {1: 0.0, 2: 0.27}
 TEXTS = 200  # that are kept, with the oldest forgotten
@@ -31,18 +34,42 @@ def bands(a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
     A band of no length is a ball.
     """
+    return _outlines(a, b, radius, _ends(a, b)).reshape(len(a), 2 * ROUND_CORNERS, 2)
+
+
+def _ends(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """From b to the corners of the round end (N, ROUND_CORNERS, 2) of bands of radius 1 from a (N, 2) to b (N, 2)."""
     along = b - a
-    length = np.linalg.norm(along, axis=1, keepdims=True)
-    along = np.where(length > 1e-6, along / np.maximum(length, 1e-6), (1.0, 0.0)) * radius[:, None]
+    length = np.sqrt((along * along).sum(axis=1, keepdims=True))
+    along = np.where(length > 1e-6, along / np.maximum(length, 1e-6), (1.0, 0.0))
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    arc = _ALONG * along[:, None] + _ACROSS * across[:, None]
-    return np.concatenate([b[:, None] + arc, a[:, None] - arc], axis=1)
+    return _ALONG * along[:, None] + _ACROSS * across[:, None]
 
 
-def fill(layer: np.ndarray, outlines: np.ndarray, tones: Sequence[int | Colour]) -> None:
-    """Fill convex outlines (N, corners, 2), px of an array (H, W) or (H, W, 3), in order."""
-    fixed = np.rint(outlines * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    for outline, tone in zip(fixed, tones, strict=True):
+def _outlines(a: np.ndarray, b: np.ndarray, radius: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Outlines (N, 2, ROUND_CORNERS, 2) by their two ends."""
+    arc = radius[:, None, None] * ends
+    return np.stack([b[:, None] + arc, a[:, None] - arc], axis=1)
+
+
+def _shapes(outlines: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:
+    """Outlines (N, 2, ROUND_CORNERS, 2) of bands of radius (N,), px, as `fill` takes them, small ones with less corners:
+    every corner takes time.
+    """
+    fixed = in_fixed_point(outlines)
+    fine, coarse = (some.reshape(len(some), 2 * some.shape[2], 2) for some in (fixed, fixed[:, :, FEWER]))
+    small = (radius <= SMALL_PX).tolist()
+    return [coarse[number] if small[number] else fine[number] for number in range(len(fixed))]
+
+
+def in_fixed_point(points: np.ndarray) -> np.ndarray:
+    """Points, px, as `fill` takes them."""
+    return np.rint(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
+
+
+def fill(layer: np.ndarray, outlines: Iterable[np.ndarray], tones: Iterable[Tone]) -> None:
+    """Fill convex outlines (corners, 2), in fixed point, of an array (H, W) or (H, W, 3), in order."""
+    for outline, tone in zip(outlines, tones, strict=True):
         cv2.fillConvexPoly(layer, outline, tone, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
@@ -111,15 +138,25 @@ class Canvas:
                 layer = cv2.resize(layer, (width, height), interpolation=way)  # noqa: PLW2901
             mine[:] = layer
 
-    def draw(self, a: np.ndarray, b: np.ndarray, radius: np.ndarray, colours: Sequence[Colour]) -> None:
-        """Draw bands from points a (N, 2) to b (N, 2) with radius (N,), in order."""
-        inked = [self._tones(colour) for colour in colours]
-        outlines = {
-            step: bands((a + 0.5) / step - 0.5, (b + 0.5) / step - 0.5, np.maximum(radius / step - GROWTH[step], 0.1))
-            for step in set(self._steps)
-        }
-        for number, (layer, step) in enumerate(zip(self.layers, self._steps, strict=True)):
-            fill(layer, outlines[step], [tone[number] for tone in inked])
+    def draw(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        radius: np.ndarray,
+        colours: tuple[Colour, ...],
+        order: np.ndarray | None = None,
+    ) -> None:
+        """Draw bands from points a (N, 2) to b (N, 2) with radius (N,), N colours: those of the indices `order`, or all,
+        one after the other.
+        """
+        order = np.arange(len(a)) if order is None else order
+        a, b, radius, numbers = a[order], b[order], radius[order], order.tolist()
+        ends, outlines = _ends(a, b), {}
+        for step in set(self._steps):
+            size = np.maximum(radius / step - GROWTH[step], 0.1)
+            outlines[step] = _shapes(_outlines((a + 0.5) / step - 0.5, (b + 0.5) / step - 0.5, size, ends), size)
+        for layer, step, tones in zip(self.layers, self._steps, self._palette(colours), strict=True):
+            fill(layer, outlines[step], [tones[number] for number in numbers])
 
     def write(self, text: str, place: tuple[float, float], colour: Colour, *, capital: float) -> None:
         """Write a text that starts at a place (x, y) on its base line, with capitals so many pixels high."""
@@ -144,15 +181,24 @@ class Canvas:
     def _has_planes(self) -> bool:
         return len(self.layers) > 1
 
-    def _tones(self, colour: Colour) -> tuple[int | Colour, ...]:
+    def _tones(self, colour: Colour) -> tuple[Tone, ...]:
         """A colour as each layer has it."""
         return _planes_tones(colour) if self._has_planes else (colour,)
+
+    def _palette(self, colours: tuple[Colour, ...]) -> tuple[tuple[Tone, ...], ...]:
+        """Colours as each layer has them."""
+        return _planes_palette(colours) if self._has_planes else (colours,)
 
 
 _planes_tones = lru_cache(maxsize=256)(planes_tones)
 
 
-def _blend(layer: np.ndarray, tone: int | Colour, mask: np.ndarray) -> None:
+@lru_cache(maxsize=64)
+def _planes_palette(colours: tuple[Colour, ...]) -> tuple[tuple[Tone, ...], ...]:
+    return tuple(zip(*map(_planes_tones, colours), strict=True))
+
+
+def _blend(layer: np.ndarray, tone: Tone, mask: np.ndarray) -> None:
     """Blend a layer (h, w) or (h, w, 3) with a tone; the mask may be twice as large."""
     height, width = layer.shape[:2]
     if mask.shape != (height, width):

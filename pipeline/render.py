@@ -6,13 +6,14 @@ integer is a pixel's centre. World axes: x right, y forward, z up, floor at z = 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import overload
 
 import cv2
 import numpy as np
 
 from pipeline.camera import Camera
-from pipeline.canvas import Canvas, Colour, bands, fill
+from pipeline.canvas import Canvas, Colour, bands, fill, in_fixed_point
 from pipeline.planes import Planes
 from pipeline.skeleton import Skeleton
 from pipeline.stage import NEAR_MM, LiveWay, Stage, StageOptions, tidy
@@ -85,7 +86,14 @@ class Renderer:
         self.skeleton_2d, self.skeleton_3d = skeleton_2d, skeleton_3d
         self._layout = _Layout.of(frame_size, self.options)
         self.size = self._layout.size
-        self._stage = Stage(world_poses, self._layout.view_size, times=times, way=way, options=self.options)
+        self._stage = Stage(
+            world_poses,
+            self._layout.view_size,
+            times=times,
+            way=way,
+            label=partial(_draw_legend, options=self.options),
+            options=self.options,
+        )
 
     @overload
     def draw(self, image: Planes, figures: Sequence[Figure], time_s: float) -> Planes: ...
@@ -112,7 +120,6 @@ class Renderer:
         names = [figure.name for figure in figures if figure.xyz is not None]
         for name, body in zip(names, bodies, strict=True):
             _draw_name(view, name, camera.project(np.add(body, (0, 0, HEAD_MM))), self.options)
-        _draw_legend(view, self.options)
         _draw_time(view, time_s, self.options)
         return canvas.picture
 
@@ -186,16 +193,33 @@ def _clip(a: np.ndarray, b: np.ndarray, size: tuple[int, int], *, border: float)
     return np.where(inside, a + first * along, np.nan), np.where(inside, a + last * along, np.nan)
 
 
-def _ends(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (bones,) of the bones' parents and of their children."""
-    parents, children = np.array(skeleton.edges, np.int64).reshape(-1, 2).T
-    return parents, children
+@dataclass(frozen=True)
+class _Parts:
+    """What a skeleton's picture is made of, always in the same order: its bones, then a ball at each joint.
+
+    start, end  (bones + J,)  indices of the joints between which a part lies, for a ball twice the same
+    """
+
+    bones: int
+    start: np.ndarray
+    end: np.ndarray
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of(cls, skeleton: Skeleton) -> "_Parts":
+        parents, children = np.array(skeleton.edges, np.int64).reshape(-1, 2).T
+        joints = np.arange(len(skeleton))
+        return cls(len(parents), np.concatenate([parents, joints]), np.concatenate([children, joints]))
+
+    def sized(self, bone: float, joint: float) -> np.ndarray:
+        """One size (bones + J,) for all bones and one for all joints."""
+        return np.repeat([bone, joint], [self.bones, len(self.end) - self.bones])
 
 
 def _colours(skeleton: Skeleton, options: RenderOptions, *, middle: Colour) -> list[Colour]:
-    """Colours of the joints; a bone has its child's."""
+    """Colours of the parts: a joint's side's, and a bone has its child's."""
     by_side = {"left": options.left, "right": options.right, "middle": middle}
-    return [by_side[side] for side in skeleton.sides]
+    return [by_side[skeleton.sides[joint]] for joint in _Parts.of(skeleton).end]
 
 
 # The left panel
@@ -212,17 +236,25 @@ def _draw_2d(panel: Canvas, xy: np.ndarray, score: np.ndarray, *, skeleton: Skel
     bone = float(np.clip(BONE_2D * extent, max(THINNEST_2D * height, 0.8), THICKEST_2D * height))
     rim = max(0.45 * bone, 0.7)
 
-    parents, children = _ends(skeleton)
-    joints = np.arange(len(skeleton))
-    starts, ends = np.concatenate([parents, joints]), np.concatenate([children, joints])
-    radius = np.repeat([bone, 1.5 * bone], [len(parents), len(joints)])
+    parts = _Parts.of(skeleton)
+    radius = parts.sized(bone, 1.5 * bone)
     xy = np.where(seen[:, None], xy, np.nan)
-    a, b = _clip(xy[starts], xy[ends], (width, height), border=4 * bone)
-    drawn = np.isfinite(a).all(axis=1)
-    a, b, radius = a[drawn], b[drawn], radius[drawn]
+    a, b = _clip(xy[parts.start], xy[parts.end], (width, height), border=4 * bone)
+    drawn = np.flatnonzero(np.isfinite(a).all(axis=1))
+    panel.draw(
+        np.concatenate([a, a]),
+        np.concatenate([b, b]),
+        np.concatenate([radius + rim, radius]),
+        _paints_2d(skeleton, options),
+        np.concatenate([drawn, len(a) + drawn]),
+    )
+
+
+@lru_cache(maxsize=8)
+def _paints_2d(skeleton: Skeleton, options: RenderOptions) -> tuple[Colour, ...]:
+    """Colours of the rims of all parts, and of the parts."""
     colours = _colours(skeleton, options, middle=options.middle_2d)
-    panel.draw(a, b, radius + rim, [options.outline_2d] * len(a))
-    panel.draw(a, b, radius, [colours[joint] for joint in ends[drawn]])
+    return (*[options.outline_2d] * len(colours), *colours)
 
 
 # The right panel
@@ -237,30 +269,25 @@ def _project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray
 
 @dataclass(frozen=True)
 class _Solids:
-    """What bodies are made of, N bones and balls, world mm."""
+    """The parts of bodies, N in all, world mm."""
 
     start: np.ndarray  # (N, 3)
-    end: np.ndarray  # (N, 3), for balls the same
+    end: np.ndarray  # (N, 3)
     radius: np.ndarray  # (N,)
-    joint: np.ndarray  # (N,) index of the joint that gives the colour
 
     @classmethod
-    def of(cls, body: np.ndarray, skeleton: Skeleton) -> "_Solids":
-        """The bones and balls of a body (J, 3)."""
-        parents, children = _ends(skeleton)
-        joints = np.arange(len(skeleton))
-        balls, size = body.copy(), np.full(len(skeleton), JOINT_MM)
+    def of(cls, bodies: Sequence[np.ndarray], skeleton: Skeleton) -> "_Solids":
+        """Of bodies (J, 3), one after the other."""
+        parts, middles = _Parts.of(skeleton), np.array(bodies)
+        radius = parts.sized(BONE_MM, JOINT_MM)
         if "head_top" in skeleton.joints:
             top = skeleton.index("head_top")
-            down = body[skeleton.parents[top]] - body[top]
-            balls[top] += down * (HEAD_MM / np.maximum(np.linalg.norm(down), HEAD_MM))
-            size[top] = HEAD_MM
-        return cls(
-            np.concatenate([body[parents], balls]),
-            np.concatenate([balls[children], balls]),
-            np.concatenate([np.full(len(parents), BONE_MM), size]),
-            np.concatenate([children, joints]),
-        )
+            down = middles[:, skeleton.parents[top]] - middles[:, top]
+            length = np.linalg.norm(down, axis=1, keepdims=True)
+            middles[:, top] += down * (HEAD_MM / np.maximum(length, HEAD_MM))
+            radius[parts.bones + top] = HEAD_MM
+        start, end = (middles[:, joints].reshape(-1, 3) for joints in (parts.start, parts.end))
+        return cls(start, end, np.tile(radius, len(bodies)))
 
 
 def _draw_bodies(
@@ -270,16 +297,12 @@ def _draw_bodies(
     if not bodies:
         return
     width, height = view.size
-    solids = [_Solids.of(body, skeleton) for body in bodies]
-    a, depth_a = _project(np.concatenate([solid.start for solid in solids]), camera)
-    b, depth_b = _project(np.concatenate([solid.end for solid in solids]), camera)
+    solids = _Solids.of(bodies, skeleton)
+    (a, b), (depth_a, depth_b) = _project(np.stack([solids.start, solids.end]), camera)
     a, b = _clip(a, b, (width, height), border=float(height))
     depth = (depth_a + depth_b) / 2
-    order = np.argsort(-depth)
-    order = order[np.isfinite(a[order]).all(axis=1)]
-    a, b, scale = a[order], b[order], camera.intrinsics.fx / depth[order]
-    radius = np.concatenate([solid.radius for solid in solids])[order] * scale
-    joint = np.concatenate([solid.joint for solid in solids])[order]
+    scale = camera.intrinsics.fx / depth
+    radius = solids.radius * scale
 
     # the rim of a bone stops short of its joints, where bones belong together
     along = b - a
@@ -289,8 +312,17 @@ def _draw_bodies(
     starts = np.stack([a + inset, a, a + inset / 2 + shift], axis=1).reshape(-1, 2)
     ends = np.stack([b - inset, b, b - inset / 2 + shift], axis=1).reshape(-1, 2)
     wide = np.stack([radius + RIM * height, radius, 0.3 * radius], axis=1).reshape(-1)
-    colours = [_colours(skeleton, options, middle=options.middle)[index] for index in joint]
-    view.draw(starts, ends, wide, [paint for colour in colours for paint in (options.paper, colour, _lighter(colour))])
+    order = np.argsort(-depth)
+    order = order[np.isfinite(a[order]).all(axis=1)]
+    paints = _paints_3d(skeleton, options) * len(bodies)
+    view.draw(starts, ends, wide, paints, (3 * order[:, None] + np.arange(3)).reshape(-1))
+
+
+@lru_cache(maxsize=8)
+def _paints_3d(skeleton: Skeleton, options: RenderOptions) -> tuple[Colour, ...]:
+    """Of each part, colours of its rim, of itself, and of the light on it."""
+    colours = _colours(skeleton, options, middle=options.middle)
+    return tuple(paint for colour in colours for paint in (options.paper, colour, _lighter(colour)))
 
 
 def _lighter(colour: Colour) -> Colour:
@@ -301,10 +333,11 @@ def _lighter(colour: Colour) -> Colour:
 def _draw_shadow(view: Canvas, body: np.ndarray, *, skeleton: Skeleton, camera: Camera) -> None:
     """Darken the floor under a body (J, 3), world mm, as soft light from above does: most where it is touched."""
     width, height = view.size
-    parents, children = _ends(skeleton)
-    above = (body[parents, 2] + body[children, 2]).clip(0) / 2
+    parts = _Parts.of(skeleton)
+    start, end = body[parts.start[: parts.bones]], body[parts.end[: parts.bones]]
+    above = (start[:, 2] + end[:, 2]).clip(0) / 2
     order = np.argsort(-above)
-    ground = bands(body[parents, :2], body[children, :2], np.full(len(parents), SHADOW_MM))[order]
+    ground = bands(start[:, :2], end[:, :2], np.full(parts.bones, SHADOW_MM))[order]
     outlines, depth = _project(np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1), camera)
     drawn = (np.abs(outlines) < 4 * height).all(axis=(1, 2))
     if not drawn.any():
@@ -320,7 +353,7 @@ def _draw_shadow(view: Canvas, body: np.ndarray, *, skeleton: Skeleton, camera: 
         return
     dark = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
     tones = np.rint(255 * SHADOW_STRENGTH * np.exp(-above / 600).clip(0.3)).astype(int).tolist()
-    fill(dark, (outlines + 0.5) / SHADOW_SHRINK - 0.5 - low, tones)
+    fill(dark, in_fixed_point((outlines + 0.5) / SHADOW_SHRINK - 0.5 - low), tones)
     across, along = (blur / SHADOW_SHRINK).tolist()
     dark = cv2.GaussianBlur(dark, (0, 0), sigmaX=across, sigmaY=along, borderType=cv2.BORDER_REPLICATE)
     (x0, y0), (x1, y1) = (low * SHADOW_SHRINK).tolist(), (high * SHADOW_SHRINK).tolist()
@@ -343,9 +376,9 @@ def _write(view: Canvas, text: str, x: float, options: RenderOptions) -> None:
 def _draw_legend(view: Canvas, options: RenderOptions) -> None:
     """Which colour is which side of the person, in the lower left corner."""
     letter = _letter(view)
-    for text, colour, x in (("left", options.left, 1.6 * letter), ("right", options.right, 7.6 * letter)):
-        line = np.array([[x, view.size[1] - 2.05 * letter]])
-        view.draw(line, line + np.array([1.1 * letter, 0.0]), np.array([0.3 * letter]), [colour])
+    line = np.array([[1.6 * letter, view.size[1] - 2.05 * letter], [7.6 * letter, view.size[1] - 2.05 * letter]])
+    view.draw(line, line + (1.1 * letter, 0.0), np.full(2, 0.3 * letter), (options.left, options.right))
+    for text, (x, _) in zip(("left", "right"), line, strict=True):
         _write(view, text, x + 2.0 * letter, options)
 
 
@@ -360,7 +393,7 @@ def _draw_name(view: Canvas, name: str, points: np.ndarray, options: RenderOptio
     letter = _letter(view)
     width, y = 0.8 * letter * len(name), max(y - 1.2 * letter, 1.2 * letter)
     plate = np.array([[x - width / 2, y - 0.4 * letter]])
-    view.draw(plate, plate + np.array([width, 0.0]), np.array([0.9 * letter]), [options.paper])
+    view.draw(plate, plate + np.array([width, 0.0]), np.array([0.9 * letter]), (options.paper,))
     view.write(name, (x - width / 2, y), options.outline_2d, capital=letter)
 
 

@@ -5,7 +5,7 @@ their way. Where the way is too long for that it goes along with them, always lo
 same height and distance, so that the floor moves below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,8 +93,8 @@ class Stage:
     """The view of one clip, of a (width, height).
 
     `world_poses` are all poses of the clip, an array (T, J, 3) per person, world mm. With `times`, an array (T,) of
-    seconds per person, the view may follow; or it goes a `way` that is given. `camera` takes world points, less the
-    `shift` at their time, to the view.
+    seconds per person, the view may follow; or it goes a `way` that is given. `label` writes on the view what is always
+    there. `camera` takes world points, less the `shift` at their time, to the view.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Stage:
         options: StageOptions,
         times: Sequence[np.ndarray] | None = None,
         way: LiveWay | None = None,
+        label: Callable[[Canvas], None] = lambda view: None,
     ) -> None:
         poses = [tidy(person) for person in world_poses]
         rotation = _rotation(options)
@@ -126,6 +127,7 @@ class Stage:
         wide = float(np.hypot(*(high - low)[[0, 2]]) / 2)
         reach = max(FLOOR_MM, FLOOR_MM + wide - PERSON_MM)
         self._floor = _Floor(self.camera, size, middle=rotation.T @ middle, reach=reach, options=options)
+        self._label = label
         self._still: Canvas | None = None  # the view in the colours that it is wanted in, if it never moves
 
     def shift(self, time_s: float) -> np.ndarray:
@@ -140,12 +142,16 @@ class Stage:
     def paint(self, view: Canvas, time_s: float) -> None:
         """Cover a view with what it is with nobody in it."""
         if self.follows:
-            self._floor.paint(view, self.shift(time_s))
+            self._paint(view, self.shift(time_s))
             return
         if self._still is None:
             self._still = Canvas.like(view.picture, view.size)
-            self._floor.paint(self._still, np.zeros(3))
+            self._paint(self._still, np.zeros(3))
         view.paste(self._still.picture)
+
+    def _paint(self, view: Canvas, shift: np.ndarray) -> None:
+        self._floor.paint(view, shift)
+        self._label(view)
 
 
 def tidy(points: np.ndarray) -> np.ndarray:

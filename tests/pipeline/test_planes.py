@@ -186,7 +186,7 @@ RADIUS = np.array([30.0, 30.0])
 def test_shapes_in_planes_are_those_on_an_image() -> None:
     one, other = both((128, 96))
     for canvas in (one, other):
-        canvas.draw(BALLS, BALLS, RADIUS, [(230, 119, 31), (56, 56, 222)])
+        canvas.draw(BALLS, BALLS, RADIUS, ((230, 119, 31), (56, 56, 222)))
     apart = far_apart(one, other)
     assert apart[0].max() <= 4
     for plane in apart[1:]:  # the scaler spreads the colour at a rim further
@@ -202,7 +202,7 @@ def test_colours_lie_where_their_shapes_do(radius: float) -> None:
     """Half a pixel off, for one from taking a pixel's corner for its centre, would be seen here."""
     canvas = Canvas.like(from_bgr(smooth((16, 16))), (128, 96))
     canvas.flood((255, 255, 255))
-    canvas.draw(BALLS[1:], BALLS[1:], np.array([radius]), [(0, 0, 255)])
+    canvas.draw(BALLS[1:], BALLS[1:], np.array([radius]), ((0, 0, 255),))
     assert isinstance(canvas.picture, Planes)
     for plane, step, tone in zip(canvas.picture, (1, 2, 2), tones((0, 0, 255)), strict=True):
         weight = (plane - float(plane[0, 0])) / (tone - float(plane[0, 0]))
