@@ -1,9 +1,9 @@
 """Many clips, one after the other, into one folder: goes on after a bad one, and when run again with what is not done.
 
-    FOLDER/NAME.mp4, NAME.ENDING   of each clip, moved there together once all are whole
-    FOLDER/report.json             what became of every clip: `pipeline.batch_report`
-    FOLDER/.posecli.lock           while a run writes to the folder: `pipeline.lock`
-    FOLDER/.posecli-work/          what is not whole yet; gone when the run ends
+FOLDER/NAME.mp4, NAME.ENDING   of each clip, moved there together once all are whole
+FOLDER/report.json             what became of every clip: `pipeline.batch_report`
+FOLDER/.posecli.lock           while a run writes to the folder: `pipeline.lock`
+FOLDER/.posecli-work/          what is not whole yet; gone when the run ends
 """
 
 import logging

@@ -53,8 +53,8 @@ def _outlines(a: np.ndarray, b: np.ndarray, radius: np.ndarray, ends: np.ndarray
 
 
 def _shapes(outlines: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:
-    """Outlines (N, 2, ROUND_CORNERS, 2) of bands of radius (N,), px, as `fill` takes them, small ones with less corners:
-    every corner takes time.
+    """Outlines (N, 2, ROUND_CORNERS, 2) of bands of radius (N,), px, as `fill` takes them, small ones with fewer
+    corners, as each takes time.
     """
     fixed = in_fixed_point(outlines)
     fine, coarse = (some.reshape(len(some), 2 * some.shape[2], 2) for some in (fixed, fixed[:, :, FEWER]))
@@ -146,8 +146,8 @@ class Canvas:
         colours: tuple[Colour, ...],
         order: np.ndarray | None = None,
     ) -> None:
-        """Draw bands from points a (N, 2) to b (N, 2) with radius (N,), N colours: those of the indices `order`, or all,
-        one after the other.
+        """Draw bands from points a (N, 2) to b (N, 2) with radius (N,) and as many colours: those of the indices
+        `order`, or all, one after the other.
         """
         order = np.arange(len(a)) if order is None else order
         a, b, radius, numbers = a[order], b[order], radius[order], order.tolist()

@@ -8,23 +8,20 @@ Integer-Arithmetic-Only Inference", section 2.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from pipeline.errors import CheckpointError
-from pipeline.onnx_session import load_onnxruntime, open_onnx
-
-if TYPE_CHECKING:
-    import onnx
+from pipeline.int8_graph import round_graph, rounded_values
+from pipeline.onnx_session import open_onnx
 
 Ranges = Mapping[str, tuple[float, float]]  # tensor of a network's ONNX graph -> its least and greatest value
 KEY = "int8"  # where a weights file's `meta` keeps the ranges
 LARGEST = float(np.finfo(np.float32).max)  # value that a network can have
 
 UNITS = ("avx512_vnni", "avx_vnni")  # of a processor: sums of four 8-bit products that cannot overflow
-OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Resize")  # in whole numbers
 
 
 def multiplies_int8() -> bool:
@@ -56,7 +53,7 @@ def measure_ranges(model: bytes, examples: Iterable[np.ndarray]) -> Ranges:
     import onnx  # noqa: PLC0415 (it takes half a second)
 
     watched = onnx.load_model_from_string(model)
-    names = _rounded_values(watched.graph)
+    names = rounded_values(watched.graph)
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     session, given = open_onnx(watched.SerializeToString()), watched.graph.input[0].name
     extremes: list[np.ndarray] = []
@@ -75,49 +72,10 @@ def rounded(model: bytes, ranges: Ranges, *, bits: int = 8) -> bytes:
     """
     import onnx  # noqa: PLC0415 (it takes half a second)
 
-    load_onnxruntime()  # quietly, and only then what belongs to it
-    from onnxruntime.quantization import CalibrationMethod, QuantType  # noqa: PLC0415
-    from onnxruntime.quantization.calibrate import TensorsData  # noqa: PLC0415
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer  # noqa: PLC0415
-    from onnxruntime.quantization.quant_utils import add_infer_metadata  # noqa: PLC0415
-
-    opened = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model))
-    add_infer_metadata(opened)  # or the library would infer shapes once more, by way of a file
-    if set(_rounded_values(opened.graph)) != set(ranges):
+    opened = onnx.load_model_from_string(model)
+    if set(rounded_values(opened.graph)) != set(ranges):
         reason = "the ranges for int8 are those of another network"
         raise CheckpointError(f"{reason}; measure them with `posecli quantise`, or use --runtime onnx")
-    exact = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    quantizer = QDQQuantizer(
-        opened,
-        per_channel=True,
-        reduce_range=bits == 7,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, exact),
-        nodes_to_quantize=[],
-        nodes_to_exclude=[_last_convolution(opened.graph).name],
-        op_types_to_quantize=list(OPERATORS),
-        extra_options={},
-    )
-    quantizer.quantize_model()
-    content: bytes = quantizer.model.model.SerializeToString()
+    round_graph(opened.graph, ranges, largest=127 if bits == 8 else 64)
+    content: bytes = opened.SerializeToString()
     return content
-
-
-def _last_convolution(graph: "onnx.GraphProto") -> "onnx.NodeProto":
-    """It stays as it is: its output are logits, whose small differences say where between two pixels a joint is."""
-    return [node for node in graph.node if node.op_type == "Conv"][-1]
-
-
-def _rounded_values(graph: "onnx.GraphProto") -> list[str]:
-    """The tensors that the operators in whole numbers take and give, constants left out, each once."""
-    constant = {tensor.name for tensor in graph.initializer}
-    constant |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    last = _last_convolution(graph)
-    names = [
-        name
-        for node in graph.node
-        if node.op_type in OPERATORS and node.name != last.name
-        for name in (*(node.input if node.op_type == "Add" else node.input[:1]), *node.output)
-    ]
-    return [name for name in dict.fromkeys(names) if name not in constant]
