@@ -140,7 +140,7 @@ class Shown(nn.Module):
 
 
 @exact_sums
-@pytest.mark.parametrize("mean", [0.45, [0.45, 0.45], [0.5, 0.4], 1.5, -0.1], ids=str)
+@pytest.mark.parametrize("mean", [0.45, [0.45, 0.45], [0.5, 0.4], 1.5], ids=str)
 def test_pixels_are_whole_numbers_already(two, mean):
     """With one mean for all channels nothing is computed before the first convolution; the result is close anyhow."""
     network = Shown(two, mean, scale=0.25).eval()
