@@ -6,6 +6,7 @@ that is known about a clip is one `ClipPoses`, from which the picture is drawn a
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -90,14 +91,14 @@ class Models:
         self.finder.people(image)
         self.find_joints(image, [Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))])
 
-    def tracker(self, *, people: int = 1, thorough: bool = False) -> Tracker:
+    def tracker(self, *, people: int = 1, thorough: bool = False, aside: Executor | None = None) -> Tracker:
         """A tracker for one clip and so many people at a time, with all looks in every frame if it is to be thorough or
-        the detector is a large one, taken for its accuracy; else by turns.
+        the detector is a large one, taken for its accuracy; else by turns. `aside`: see there.
         """
         by_turns = not thorough and self.detector.input_size <= QUICK_PX
         options = TrackOptions(people=people, by_turns=by_turns)
         find_people = partial(self.finder.people, lowest=options.hopeful)
-        return Tracker(self.find_joints, find_people, self.detector.skeleton, options)
+        return Tracker(self.find_joints, find_people, self.detector.skeleton, options, aside)
 
 
 def weights_files(*, hourglass: str, finder: str, lifter: str) -> dict[str, Path]:
@@ -221,15 +222,16 @@ def find_poses(source: Path, models: Models, wishes: Wishes = Wishes(), *, bar: 
     There is one at least, who is in no frame if nobody was found. Raises InputError if the clip cannot be read, or was
     cut short and `wishes` do not ask for what is left.
     """
-    # Nothing evens out what one frame's looks see differently from the next's where nothing is smoothed.
-    tracker = models.tracker(people=wishes.people, thorough=wishes.smooth == "off")
+    thorough = wishes.smooth == "off"  # then nothing evens out what one frame's looks see otherwise than the next's
     seen, times = SeenPeople(models.detector.skeleton), []
     frames = read_ahead(read_frames(source, salvage=wishes.salvage, exact=False))
-    for frame in islice(frames, wishes.frames):
-        times.append(frame.time_s)
-        seen.add(frame.index, frame.time_s, tracker.update(frame.image, frame.time_s))
-        if bar is not None:
-            bar.update()
+    with ThreadPoolExecutor(1, "aside") as aside:
+        tracker = models.tracker(people=wishes.people, thorough=thorough, aside=aside)
+        for frame in islice(frames, wishes.frames):
+            times.append(frame.time_s)
+            seen.add(frame.index, frame.time_s, tracker.update(frame.image, frame.time_s))
+            if bar is not None:
+                bar.update()
     clip = empty_clip(source, np.array(times), wishes=wishes)
     return pose_people(clip, seen, models=models, wishes=wishes)
 

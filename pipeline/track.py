@@ -7,7 +7,10 @@ back when found near where he or she must be by then, in the same clothes. A new
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -25,6 +28,9 @@ FindJoints = Callable[[np.ndarray, Sequence[Region], int | None], tuple[np.ndarr
 FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
 REMEMBERED = 20  # people who are lost
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,12 @@ class Tracker:
         find_people: FindPeople,
         skeleton: Skeleton,
         options: TrackOptions = TrackOptions(),
+        aside: Executor | None = None,
     ) -> None:
+        """What can be done at the same time as something else is done `aside`; without that, one after the other."""
         self._find_joints, self._find_people, self._skeleton = find_joints, find_people, skeleton
         self._limbs = np.array(skeleton.indices(LIMB_JOINTS))
-        self._options = options
+        self._options, self._aside = options, aside
         self._cuts = CutDetector()
         self._people: list[_Person] = []
         self._numbers = 0  # given so far
@@ -95,12 +103,16 @@ class Tracker:
 
     def update(self, image: np.ndarray, time_s: float) -> dict[int, Sighting]:
         """The people in the next frame (H, W, 3) uint8 BGR, at that time in seconds, by their numbers."""
-        if self._cuts.update(image):
+        cut = self._begin(self._cuts.update, image)
+        found = self._begin(self._find_people, image) if self._followed and self._survey_is_due(time_s) else None
+        looks = self._look_at_the_followed(image)
+        if cut():
             self._people, self._wait = [], 0
-        self._follow(image, time_s)
+        else:
+            self._follow(looks, image, time_s)
         self._wait -= 1
         if self._search_is_due(time_s):
-            self._search(image, time_s)
+            self._search(found() if found else self._find_people(image), image, time_s)
         self._let_go()
         return {person.id: person.sighting for person in self._followed}
 
@@ -108,15 +120,26 @@ class Tracker:
     def _followed(self) -> list[_Person]:
         return [person for person in self._people if not person.lost]
 
+    def _begin(
+        self, function: Callable[Given, Result], *args: Given.args, **named: Given.kwargs
+    ) -> Callable[[], Result]:
+        """Begin something whose result will be asked for later, by a call of what this returns."""
+        if self._aside is None:
+            return partial(function, *args, **named)
+        return self._aside.submit(function, *args, **named).result
+
     # Following
 
-    def _follow(self, image: np.ndarray, time_s: float) -> None:
-        """Look at everyone where he or she was, and mark as lost who is not there any more."""
-        followed = self._followed
+    def _look_at_the_followed(self, image: np.ndarray) -> list[Sighting]:
+        """Look at everyone where he or she was."""
         self._turn = 1 - self._turn
-        looks = self._look(image, [p.region for p in followed], turn=self._turn if self._options.by_turns else None)
+        turn = self._turn if self._options.by_turns else None
+        return self._look(image, [person.region for person in self._followed], turn=turn)
+
+    def _follow(self, looks: Sequence[Sighting], image: np.ndarray, time_s: float) -> None:
+        """Note what looks at everyone show, and mark as lost who is not there any more."""
         seen: list[Seen] = []
-        for person, sighting in zip(followed, looks, strict=True):
+        for person, sighting in zip(self._followed, looks, strict=True):
             if self._presence(sighting) >= self._options.kept and sighting.region is not None:
                 seen.append((person, sighting, colours(image, sighting, self._skeleton)))
             else:
@@ -165,13 +188,16 @@ class Tracker:
         """Often while someone is missing, else now and then: somebody may have come, or be no person at all."""
         recently = any(p.lost and time_s - p.time_s <= self._options.forgotten_s for p in self._people)
         missing = not self._followed or (recently and len(self._followed) < self._options.people)
-        return (missing and self._wait <= 0) or time_s - self._surveyed >= self._options.survey_s
+        return (missing and self._wait <= 0) or self._survey_is_due(time_s)
 
-    def _search(self, image: np.ndarray, time_s: float) -> None:
-        """Ask the finder, and look at the places where somebody new or lost may be."""
+    def _survey_is_due(self, time_s: float) -> bool:
+        return time_s - self._surveyed >= self._options.survey_s
+
+    def _search(self, found: Sequence[Found], image: np.ndarray, time_s: float) -> None:
+        """Look at the places where somebody new or lost may be, by what the finder found and where they were last."""
         self._wait, self._surveyed = self._options.search_every, time_s
         likely = self._options.likely if self._followed else self._options.hopeful
-        found = [one for one in self._find_people(image) if one.score >= likely]
+        found = [one for one in found if one.score >= likely]
         self._doubt(found)
         lost = [p for p in self._people if p.lost and time_s - p.time_s <= self._options.forgotten_s]
         places = self._unexplained(found)[: self._options.candidates]

@@ -679,7 +679,7 @@ def test_pixels_that_no_network_takes(tmp_path, pixels):
 
 
 def test_heights_stay_when_a_closer_look_is_put_back():
-    maps = Codec("height", sigma=3.0).targets(torch.tensor([[[15.5, 15.5]]]), 32)
+    maps = Codec("height", sigma=3.0).targets(torch.tensor([[[15.5, 15.5]]]), 32).numpy()
     afar = _seen_from_afar(maps, 0.84, heights=True)
     assert afar.max().item() == pytest.approx(maps.max().item(), abs=0.02)
     assert _seen_from_afar(maps, 0.84).max().item() == pytest.approx(maps.max().item() / 0.84**2, abs=0.03)

@@ -6,6 +6,7 @@ The network runs once, over a short piece of the demo; the program then takes wh
 import csv
 import json
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -288,7 +289,7 @@ class Pair:
 def test_people_are_handed_over_under_numbers_of_their_own(posecli, clip, sightings, tmp_path, monkeypatch):
     asked = []
 
-    def tracker(_self: Models, *, people: int, thorough: bool) -> Pair:
+    def tracker(_self: Models, *, people: int, thorough: bool, aside: Executor) -> Pair:
         asked.append((people, thorough))
         return Pair(sightings)
 

@@ -122,9 +122,7 @@ def test_a_clip_whose_worker_dies_is_tried_once_more(act):
     assert len(acted.given) == 5
 
 
-@pytest.mark.parametrize(
-    ("device", "gpus", "wanted"), [("auto", 0, 0), ("auto", 2, 1), ("cpu", 2, 0), ("cuda", 0, 1)]
-)
+@pytest.mark.parametrize(("device", "gpus", "wanted"), [("auto", 0, 0), ("auto", 2, 1), ("cpu", 2, 0), ("cuda", 0, 1)])
 def test_a_task_takes_a_graphics_card_if_wanted(act, device, gpus, wanted):
     acted = act(gpus=gpus)
     spread("a.mp4", device=device)
