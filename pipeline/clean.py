@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
+from pipeline.low_pass import ORDER, low_pass
 from pipeline.poses import Track2D
 
 
@@ -30,7 +30,6 @@ class CleanOptions:
     outlier: float = 3.0  # robust standard deviations from the window's median that make an outlier
     fill_s: float = 0.35  # joints not observed for longer are not filled in; under 10 frames at 30 per second
     cutoff_hz: float = 6.0  # of the Butterworth low-pass; infinite: none
-    order: int = 4
     # The same for the lifted pose. Every frame is lifted by itself, and what is little noise in 2D is much along the
     # line of sight. Against 6 Hz, 3 Hz is 40 % less acceleration error and 2 mm more at most in fast limbs.
     lifted_hz: float = 3.0
@@ -281,20 +280,18 @@ def _smooth_known(path: np.ndarray, known: np.ndarray, time_s: np.ndarray, *, op
         for start, stop in pairwise(bounds):
             if known[start, joint]:
                 stretch = slice(start, stop)
-                path[stretch, joint] = smooth(
-                    path[stretch, joint], time_s[stretch], cutoff_hz=options.cutoff_hz, order=options.order
-                )
+                path[stretch, joint] = smooth(path[stretch, joint], time_s[stretch], cutoff_hz=options.cutoff_hz)
     return path
 
 
-def smooth(path: np.ndarray, time_s: np.ndarray, *, cutoff_hz: float, order: int) -> np.ndarray:
-    """A path (T, ...) through a zero-phase Butterworth low-pass of that order at the clip's real rate.
+def smooth(path: np.ndarray, time_s: np.ndarray, *, cutoff_hz: float) -> np.ndarray:
+    """A path (T, ...) through a zero-phase Butterworth low-pass at the clip's real rate.
 
     The filter runs over evenly spaced times, so that missing frames and a varying rate do not bend the path. Too short
     a path, or one whose rate is not above twice the cut-off, comes back as it is.
     """
     steps = np.diff(time_s)
-    if len(steps) < 3 * order:
+    if len(steps) < 3 * ORDER:
         return path
     # As many even steps as frames, with the missing ones; at most ten times as many, should the times be nonsense.
     count = min(round(np.round(steps / np.median(steps)).sum()), 10 * len(steps))
@@ -302,13 +299,12 @@ def smooth(path: np.ndarray, time_s: np.ndarray, *, cutoff_hz: float, order: int
     if rate <= 2 * cutoff_hz:
         return path
     even = np.linspace(time_s[0], time_s[-1], count + 1)
-    # Half the order, since running forwards and backwards doubles it. What lies beyond the ends is made up from what
-    # lies within: three periods of the cut-off, after which the filter has forgotten where it started.
-    sections = butter(order // 2, cutoff_hz, fs=rate, output="sos")
-    padding = min(count, max(3 * order, round(3 * rate / cutoff_hz)))
+    # What lies beyond the ends is made up from what lies within: three periods of the cut-off, after which the filter
+    # has forgotten where it started.
+    padding = min(count, max(3 * ORDER, round(3 * rate / cutoff_hz)))
     columns = [np.interp(even, time_s, column) for column in path.reshape(len(path), -1).T]
-    smoothed = sosfiltfilt(sections, columns, padlen=padding)
-    return np.stack([np.interp(time_s, even, column) for column in smoothed], -1).reshape(path.shape)
+    smoothed = low_pass(np.stack(columns, -1), cutoff=cutoff_hz / rate, padding=padding)
+    return np.stack([np.interp(time_s, even, column) for column in smoothed.T], -1).reshape(path.shape)
 
 
 def jitter(points: np.ndarray, time_s: np.ndarray, *, within: Sequence[slice] = (slice(None),)) -> float:

@@ -35,9 +35,10 @@ def trains_in_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def share_processor() -> None:
-    """Let torch use half of the processor's cores, at least one, for networks on the CPU.
+    """Let networks on the CPU have half of the processor's cores, at least two, or the one that there is.
 
     The networks are small: their threads wait for each other at every layer, and one that has to wait for a core,
     because the video is decoded there or another program is busy, holds up all. Decoding and encoding take the rest.
     """
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(max(min(cores, 2), cores // 2))

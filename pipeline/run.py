@@ -203,7 +203,7 @@ def lift_track(track: Track2D, lifter: Lifter, camera: Intrinsics, *, wishes: Wi
     lifted = lifter.lift(track, camera)
     xyz = lifted.xyz.copy()
     for part in parts(track, options):
-        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.lifted_hz, order=options.order)
+        xyz[part] = smooth(xyz[part], track.time_s[part], cutoff_hz=options.lifted_hz)
     lifted = replace(lifted, xyz=xyz)
     return lifted if wishes.height_cm is None else scale_to_height(lifted, 10 * wishes.height_cm)
 

@@ -20,7 +20,7 @@ EMPTY_VIEW = np.array([[-600.0, -600.0, 0.0], [600.0, 600.0, 1700.0]])  # shown 
 LEAST_MM = 80.0  # half the extent of what is shown
 FLOOR_MM = 1500.0  # how far the floor reaches before it fades, if no more is shown than a person within PERSON_MM
 PERSON_MM = 800.0
-FOLLOW_HZ, FOLLOW_ORDER = 0.25, 4  # low-pass of the way of a view that follows
+FOLLOW_HZ = 0.25  # low-pass of the way of a view that follows
 LEASH_MM, LEASH_S = 400.0, 0.4  # a live view follows people who are further off, and gets there in about this time
 NEW_SCENE_S = 1.0  # with nobody there for longer, it starts anew
 
@@ -206,7 +206,7 @@ def _follow(poses: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> Way:
         return Way.still()
     at = np.zeros((len(time_s), 2))
     np.add.at(at, which, np.concatenate(middles))
-    return Way(time_s, smooth(at / count[:, None], time_s, cutoff_hz=FOLLOW_HZ, order=FOLLOW_ORDER))
+    return Way(time_s, smooth(at / count[:, None], time_s, cutoff_hz=FOLLOW_HZ))
 
 
 def _shifts(way: Way, time_s: np.ndarray) -> np.ndarray:

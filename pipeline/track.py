@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -28,9 +27,7 @@ FindJoints = Callable[[np.ndarray, Sequence[Region], int | None], tuple[np.ndarr
 FindPeople = Callable[[np.ndarray], Sequence[Found]]
 
 REMEMBERED = 20  # people who are lost
-
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+SURVEY_FRAMES = 2  # that a survey may take; people are where they were by then, more or less
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,14 @@ class _Person:
         return self.sighting.moved(self.velocity * (time_s - self.time_s))
 
 
+@dataclass
+class _Survey:
+    """A look of the finder at a frame, whose people are asked for `frames` later."""
+
+    found: Callable[[], Sequence[Found]]
+    frames: int = SURVEY_FRAMES
+
+
 Seen = tuple[_Person, Sighting, np.ndarray]  # someone who is followed, as seen now, and the colours that are worn
 
 
@@ -90,7 +95,7 @@ class Tracker:
         options: TrackOptions = TrackOptions(),
         aside: Executor | None = None,
     ) -> None:
-        """What can be done at the same time as something else is done `aside`; without that, one after the other."""
+        """Surveys are done `aside`, while people are followed; without that, in between."""
         self._find_joints, self._find_people, self._skeleton = find_joints, find_people, skeleton
         self._limbs = np.array(skeleton.indices(LIMB_JOINTS))
         self._options, self._aside = options, aside
@@ -100,19 +105,21 @@ class Tracker:
         self._turn = 0
         self._wait = 0  # frames until the next search
         self._surveyed = -np.inf  # when the finder was last asked, s
+        self._survey: _Survey | None = None  # that was begun
 
     def update(self, image: np.ndarray, time_s: float) -> dict[int, Sighting]:
         """The people in the next frame (H, W, 3) uint8 BGR, at that time in seconds, by their numbers."""
-        cut = self._begin(self._cuts.update, image)
-        found = self._begin(self._find_people, image) if self._followed and self._survey_is_due(time_s) else None
-        looks = self._look_at_the_followed(image)
-        if cut():
-            self._people, self._wait = [], 0
-        else:
-            self._follow(looks, image, time_s)
+        if self._cuts.update(image):
+            self._people, self._wait, self._survey = [], 0, None
+        self._follow(image, time_s)
         self._wait -= 1
         if self._search_is_due(time_s):
-            self._search(found() if found else self._find_people(image), image, time_s)
+            self._survey = None
+            self._search(self._find_people(image), image, time_s)
+        elif self._survey is not None:
+            self._await(self._survey, image, time_s)
+        elif time_s - self._surveyed >= self._options.survey_s:
+            self._survey = self._begin(image)
         self._let_go()
         return {person.id: person.sighting for person in self._followed}
 
@@ -120,26 +127,15 @@ class Tracker:
     def _followed(self) -> list[_Person]:
         return [person for person in self._people if not person.lost]
 
-    def _begin(
-        self, function: Callable[Given, Result], *args: Given.args, **named: Given.kwargs
-    ) -> Callable[[], Result]:
-        """Begin something whose result will be asked for later, by a call of what this returns."""
-        if self._aside is None:
-            return partial(function, *args, **named)
-        return self._aside.submit(function, *args, **named).result
-
     # Following
 
-    def _look_at_the_followed(self, image: np.ndarray) -> list[Sighting]:
-        """Look at everyone where he or she was."""
+    def _follow(self, image: np.ndarray, time_s: float) -> None:
+        """Look at everyone where he or she was, and mark as lost who is not there any more."""
+        followed = self._followed
         self._turn = 1 - self._turn
-        turn = self._turn if self._options.by_turns else None
-        return self._look(image, [person.region for person in self._followed], turn=turn)
-
-    def _follow(self, looks: Sequence[Sighting], image: np.ndarray, time_s: float) -> None:
-        """Note what looks at everyone show, and mark as lost who is not there any more."""
+        looks = self._look(image, [p.region for p in followed], turn=self._turn if self._options.by_turns else None)
         seen: list[Seen] = []
-        for person, sighting in zip(self._followed, looks, strict=True):
+        for person, sighting in zip(followed, looks, strict=True):
             if self._presence(sighting) >= self._options.kept and sighting.region is not None:
                 seen.append((person, sighting, colours(image, sighting, self._skeleton)))
             else:
@@ -185,13 +181,25 @@ class Tracker:
     # Searching
 
     def _search_is_due(self, time_s: float) -> bool:
-        """Often while someone is missing, else now and then: somebody may have come, or be no person at all."""
+        """Now and then while someone is missing."""
         recently = any(p.lost and time_s - p.time_s <= self._options.forgotten_s for p in self._people)
         missing = not self._followed or (recently and len(self._followed) < self._options.people)
-        return (missing and self._wait <= 0) or self._survey_is_due(time_s)
+        return missing and self._wait <= 0
 
-    def _survey_is_due(self, time_s: float) -> bool:
-        return time_s - self._surveyed >= self._options.survey_s
+    def _begin(self, image: np.ndarray) -> "_Survey":
+        """Begin to look whether somebody has come, or is no person at all, though nobody is missing."""
+        if self._aside is None:
+            return _Survey(partial(self._find_people, image))
+        return _Survey(self._aside.submit(self._find_people, image).result)
+
+    def _await(self, survey: "_Survey", image: np.ndarray, time_s: float) -> None:
+        """Go on from a survey when its time has come, always after the same number of frames: what is found must not
+        depend on how quick the machine is.
+        """
+        survey.frames -= 1
+        if survey.frames == 0:
+            self._survey = None
+            self._search(survey.found(), image, time_s)
 
     def _search(self, found: Sequence[Found], image: np.ndarray, time_s: float) -> None:
         """Look at the places where somebody new or lost may be, by what the finder found and where they were last."""

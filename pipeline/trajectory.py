@@ -27,7 +27,7 @@ ROUNDS, HUBER, HUBER_MM = 5, 1.5, 30.0  # joints further off than this many robu
 # Low-pass along the line of sight and across it. Paths of lifted motions with the detector's errors are off by 160 mm,
 # after one scale, with 0.4 Hz and by 205 with 1; exact input loses 8 to 35 mm with 0.4 Hz. A depth further than so many
 # robust deviations from the smooth one counts less, and one that its frame tells badly, against the usual frame's.
-ALONG_HZ, ACROSS_HZ, ORDER = 0.4, 6.0, 4
+ALONG_HZ, ACROSS_HZ = 0.4, 6.0
 DEPTH_HUBER, DEPTH_ROUNDS, LEAST_SHARE, GREATEST_SHARE = 1.5, 8, 0.01, 10.0
 
 # What touches the ground is slow for a while, and nothing that flies is slow for so long. Along the line of sight the
@@ -296,7 +296,7 @@ def _filled(path: np.ndarray, known: np.ndarray, time_s: np.ndarray) -> np.ndarr
 def _smoothed(path: np.ndarray, time_s: np.ndarray, parts: Parts, *, cutoff_hz: float) -> np.ndarray:
     result = path.copy()
     for part in parts:
-        result[part] = smooth(path[part], time_s[part], cutoff_hz=cutoff_hz, order=ORDER)
+        result[part] = smooth(path[part], time_s[part], cutoff_hz=cutoff_hz)
     return result
 
 
@@ -379,7 +379,7 @@ def _drift(lowest: np.ndarray, time_s: np.ndarray) -> np.ndarray:
     for pick in (np.min, np.max):
         bounds = np.searchsorted(time_s, [time_s - AIR_S / 2 - 1e-6, time_s + AIR_S / 2 + 1e-6])
         lowest = np.array([pick(lowest[first:last]) for first, last in bounds.T])
-    return smooth(lowest, time_s, cutoff_hz=DRIFT_HZ, order=ORDER)
+    return smooth(lowest, time_s, cutoff_hz=DRIFT_HZ)
 
 
 def _holding(world: np.ndarray, time_s: np.ndarray, skeleton: Skeleton, *, eye: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.crop import Region, region_of
 from pipeline.sighting import Found, Sighting
 from pipeline.skeleton import LSP14
-from pipeline.track import SeenPeople, Tracker, TrackOptions
+from pipeline.track import SURVEY_FRAMES, SeenPeople, Tracker, TrackOptions
 
 # A standing person in units of his height, the head's top at (0, 0): x right, y down, facing the camera.
 STANDING = np.array(
@@ -402,7 +402,7 @@ def test_what_is_hardly_seen_and_never_found_is_nobody():
     scene.blind = True
     seen = [bool(scene.update(tracker)) for _ in range(40)]
     assert all(seen[:20])
-    assert not any(seen[31:])  # after two surveys, half a second apart
+    assert not any(seen[31 + 2 * SURVEY_FRAMES :])  # after two surveys, half a second apart
 
 
 def test_few_sure_joints_are_no_person():
