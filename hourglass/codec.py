@@ -15,6 +15,7 @@ crop and heatmap pixels exactly.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +28,15 @@ CONVENTIONS = ("probability", "height")
 PEAK_RADIUS = 2  # heatmap pixels around the peak whose mass makes the score
 
 
-def to_heatmap(xy: Tensor) -> Tensor:
+Points = TypeVar("Points", Tensor, np.ndarray)
+
+
+def to_heatmap(xy: Points) -> Points:
     """Crop pixels (..., 2) in heatmap pixels."""
     return (xy + 0.5) / STRIDE - 0.5
 
 
-def to_crop(xy: Tensor) -> Tensor:
+def to_crop(xy: Points) -> Points:
     """Heatmap pixels (..., 2) in crop pixels: the exact inverse of `to_heatmap`."""
     return (xy + 0.5) * STRIDE - 0.5
 
@@ -81,22 +85,22 @@ class Codec:
         shape = maps.shape
         return torch.softmax(F.pad(maps.flatten(2), (0, 1)), -1)[..., :-1].reshape(shape)
 
-    def decode(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Maps (N, J, S, S) as `maps` gives them -> positions (N, J, 2) in heatmap pixels, scores (N, J) in 0..1.
 
         The position is the peak of the smoothed map, moved by one Newton step on its logarithm (Zhang et al. 2020,
         DARK, section 3.2 and equation 7), which is exact for a Gaussian of any width. The score is of the map as it is.
 
         The maps of one frame are little data for many small steps, for each of which NumPy needs a fraction of the
-        time that PyTorch does. So the result is on the CPU, whatever device the maps are on.
+        time that PyTorch does.
         """
-        each = maps.detach().flatten(0, 1).cpu().numpy()  # (M, S, S)
+        each = maps.reshape(-1, *maps.shape[2:])  # (M, S, S)
         smooth, column, row = _smoothed(each, self.sigma)
         window = _windows(each, column, row, radius=PEAK_RADIUS)
         score = window.sum((1, 2)) if self.convention == "probability" else window.max((1, 2))
         xy = (np.stack([column, row], -1) + _newton_step(_windows(smooth, column, row, radius=1))).astype(each.dtype)
         shape = maps.shape[:2]
-        return torch.from_numpy(xy).view(*shape, 2), torch.from_numpy(score.clip(0, 1)).view(shape)
+        return xy.reshape(*shape, 2), score.clip(0, 1).reshape(shape)
 
 
 def inside(xy: Tensor, size: int) -> Tensor:

@@ -147,7 +147,7 @@ class Detector:
 
     def views(
         self, crops: np.ndarray, *, flip_test: bool = False, zooms: Sequence[float] = (), turn: int | None = None
-    ) -> Tensor:
+    ) -> np.ndarray:
         """Maps (V, N, J, S/4, S/4) of regions (N, 1 + Z, S, S, 3), each as `cut` gives it with these zooms, at most 1.
 
         A view is the whole or a middle and, with `flip_test`, the mirror image of each, all on the grid of the whole.
@@ -161,7 +161,6 @@ class Detector:
         else:
             ways = [(number, (number + turn) % 2 == 1) for number in numbers]
         shown = [crops[:, number, :, ::-1] if mirrored else crops[:, number] for number, mirrored in ways]
-        # What follows are small steps, for each of which NumPy needs a fraction of the time that PyTorch does.
         maps = self._network(torch.from_numpy(np.concatenate(shown))).cpu().numpy()
         views = np.empty((len(ways), len(crops), *maps.shape[1:]), maps.dtype)
         for view, (number, mirrored), seen in zip(views, ways, maps.reshape(views.shape), strict=True):
@@ -173,12 +172,12 @@ class Detector:
                 # What lies beyond the closer look counts as the whole showed it, or joints there would seem unsure.
                 found = np.where(_within(found.shape[-1], zooms[number - 1]), afar, whole)
             view[:] = found
-        return torch.from_numpy(views)
+        return views
 
-    def joints(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def joints(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joints in maps (N, J, S/4, S/4): positions (N, J, 2) in crop pixels and scores (N, J) in 0..1."""
         xy, score = self.codec.decode(maps)
-        return to_crop(xy).numpy(), score.numpy()
+        return to_crop(xy), score
 
     def regions(
         self,

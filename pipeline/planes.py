@@ -35,7 +35,7 @@ class Planes(NamedTuple):
     @classmethod
     def of(cls, frame: VideoFrame) -> "Planes":
         """The planes of a frame of a format with 8 bits and 4:2:0, whatever its colours mean, without a copy."""
-        return cls(*(_plane(frame, number) for number in range(3)))
+        return cls(*(plane_of(frame, number) for number in range(3)))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,10 +55,12 @@ class Planes(NamedTuple):
         return frame
 
 
-def _plane(frame: VideoFrame, number: int) -> np.ndarray:
-    """A plane (H, W), uint8, which can be written to."""
+def plane_of(frame: VideoFrame, number: int, *, channels: int = 1) -> np.ndarray:
+    """A plane of a frame, (H, W) or with more than one channel (H, W, C), uint8: the frame's own memory."""
     plane = frame.planes[number]
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    shape, strides = (plane.height, plane.width, channels), (plane.line_size, channels, 1)
+    pixels: np.ndarray = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
+    return pixels if channels > 1 else pixels[..., 0]
 
 
 def from_bgr(image: np.ndarray, scaler: VideoReformatter | None = None) -> Planes:

@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.limits import max_pixels
-from pipeline.planes import BT601, BT709, BT2020, EXACTLY, FCC, SMPTE240M, Planes, from_bgr, to_bt709
+from pipeline.planes import BT601, BT709, BT2020, EXACTLY, FCC, SMPTE240M, Planes, from_bgr, plane_of, to_bt709
 
 # YCbCr matrices that clips name, in the numbers of the standard H.273.
 MATRICES = {1: BT709, 4: FCC, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020, 10: BT2020}
@@ -55,7 +55,7 @@ class Upright:
             dst_colorspace=BT601,  # of no meaning for BGR, but older scalers ignore the one if both are the same
             interpolation=EXACTLY if exact else QUICKLY,
         )
-        return self._upright(bgr.to_ndarray())
+        return self._upright(plane_of(bgr, 0, channels=3))
 
     def planes(self, frame: VideoFrame) -> Planes:
         """The frame as planes (height, width), not to be changed: they may be the decoder's own.
