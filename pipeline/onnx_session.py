@@ -47,8 +47,10 @@ def open_onnx(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait in a loop would keep the decoder and the encoder from the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads wait for each other in a loop while the network is computed, as its layers take less time than to wake
+    # them, but not between two calls: that would keep the decoder and the encoder from the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import weakref
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_a_network_in_training_is_not_handed_over():
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_are_those_of_torch_and_give_way(monkeypatch, threads):
+def test_threads_are_those_of_torch(monkeypatch, threads):
     given = []
 
     class Session(onnxruntime.InferenceSession):
@@ -157,7 +158,19 @@ def test_threads_are_those_of_torch_and_give_way(monkeypatch, threads):
         torch.set_num_threads(before)
     (options,) = given
     assert options.intra_op_num_threads == threads
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_between_two_calls_no_thread_waits_in_a_loop():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        find = Detector.load(find_weights("hourglass", "hourglass-s"), CPU, runtime="onnx")
+        find.views(np.zeros((2, 1, find.input_size, find.input_size, 3), np.uint8))
+    finally:
+        torch.set_num_threads(before)
+    spent = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - spent < 0.1
 
 
 # The shipped detector
