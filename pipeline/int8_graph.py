@@ -122,6 +122,9 @@ class _Rounding:
     def __init__(self, graph: "onnx.GraphProto", ranges: Mapping[str, tuple[float, float]], *, largest: int) -> None:
         self._graph, self._largest = graph, largest
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:  # weights that are equal are there once, and have other names by this operator
+            if node.op_type == "Identity" and node.input[0] in self._weights:
+                self._weights[node.output[0]] = self._weights[node.input[0]]
         self._nodes: list[onnx.NodeProto] = []
         last = _last_convolution(graph).name
         self._whole = [node for node in graph.node if node.op_type in OPERATORS and node.name != last]
@@ -205,8 +208,10 @@ class _Rounding:
         size = np.maximum(np.abs(weight).max(axis=(1, 2, 3)) / self._largest, np.abs(bias) / (step * 2**30))
         size = np.maximum(size, TINY / min(step, 1.0))
         whole = np.rint(weight / size[:, None, None, None])
-        node.input[1] = self._constants(node.input[1], whole.astype(np.int8), size)
-        node.input[2] = self._constants(node.input[2], np.rint(bias / (size * step)).astype(np.int32), size * step)
+        node.input[1] = self._constants(f"{node.name}_weight", whole.astype(np.int8), size)
+        node.input[2] = self._constants(
+            f"{node.name}_bias", np.rint(bias / (size * step)).astype(np.int32), size * step
+        )
 
     def _constants(self, name: str, whole: np.ndarray, size: np.ndarray) -> str:
         """A constant in whole numbers, along whose first axis the steps' size differs; its name when turned back."""
