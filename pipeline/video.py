@@ -223,7 +223,7 @@ class VideoWriter:
     def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         width, height = self._size
         if shape != (height, width, 3) or dtype != np.uint8:
-            raise ValueError(f"expected a {width} x {height} uint8 BGR image, got {shape} {dtype}")
+            raise ValueError(f"expected a {width} x {height} image or its planes, uint8, got {shape} {dtype}")
 
     def _add_pictures(self) -> VideoStream:
         width, height = (side + side % 2 for side in self._size)

@@ -4,7 +4,9 @@ Finder and detector are stand-ins that know where people are; the detector sees 
 region it is given, in front the one drawn last.
 """
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -392,6 +394,29 @@ def test_a_scene_cut_starts_anew():
     scene.backdrop = 220
     (after,) = scene.update(tracker)
     assert after != before
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_survey_comes_to_bear_after_the_same_number_of_frames(beside):
+    """Whether it runs beside or not; and while nobody is followed, at once."""
+    scene, asked, looked = Scene(people=[person(320, 180, 200)]), [], []
+
+    def find_people(image: np.ndarray) -> list[Found]:
+        asked.append((int(image[0, 0, 0]), threading.current_thread() is threading.main_thread()))
+        return [Found(region_of(scene.people[0]), 0.9), Found(Region(60.0, 60.0, 80.0), 0.8)]  # there is nobody there
+
+    def find_joints(image: np.ndarray, regions: Sequence[Region], turn: int | None) -> tuple[np.ndarray, np.ndarray]:
+        looked.extend(int(image[0, 0, 0]) for region in regions if region.x == 60.0)
+        return scene.find_joints(image, regions, turn)
+
+    with ThreadPoolExecutor(1) as aside:
+        options = TrackOptions(people=2, survey_s=0.19)
+        tracker = Tracker(find_joints, find_people, LSP14, options, aside if beside else None)
+        for frame in range(20):
+            assert len(tracker.update(np.full((360, 640, 3), frame, np.uint8), frame / RATE)) == 1
+    assert [frame for frame, _ in asked] == [0, 6, 12 + SURVEY_FRAMES]
+    assert sorted(set(looked)) == [0, 6 + SURVEY_FRAMES, 12 + 2 * SURVEY_FRAMES]
+    assert [main for _, main in asked] == [True, not beside, not beside]
 
 
 def test_what_is_hardly_seen_and_never_found_is_nobody():

@@ -758,7 +758,7 @@ def test_no_frame_is_no_video(tmp_path: Path) -> None:
 
 def test_an_image_of_another_size_is_a_bug(tmp_path: Path) -> None:
     with (
-        pytest.raises(ValueError, match=r"expected a 64 x 48 uint8 BGR image, got \(48, 65, 3\) uint8"),
+        pytest.raises(ValueError, match=r"expected a 64 x 48 image or its planes, uint8, got \(48, 65, 3\) uint8"),
         VideoWriter(tmp_path / "out.mp4", (64, 48), info=INFO) as writer,
     ):
         writer.write(numbered(0, (65, 48)), Frame(0, 0.0, numbered(0, (65, 48))))
