@@ -110,41 +110,41 @@ class FinderCodec:
         losses = losses * (logits.sigmoid() - targets) ** 2 * weight
         return losses.masked_fill(free, 0).sum() / (targets * weight).sum().clamp_min(1)
 
-    def decode(self, maps: Tensor, *, lowest: float) -> Tensor:
+    def decode(self, maps: np.ndarray, *, lowest: float) -> np.ndarray:
         """People (M, 4): x, y, side, score in 0..1, best first, at the peaks of one frame's maps (K, H, W), which are
         probabilities, from `lowest` on.
 
         A peak is moved by a parabola through the logarithm along each axis, exact for a Gaussian, and its score is the
         height there.
         """
-        level, row, column = torch.nonzero((maps == _highest(maps)) & (maps >= lowest * 0.5), as_tuple=True)
-        best = maps[level, row, column].topk(min(MOST_PEAKS, len(level))).indices
+        level, row, column = np.nonzero((maps == _highest(maps)) & (maps >= lowest * 0.5))
+        best = np.argsort(-maps[level, row, column], kind="stable")[:MOST_PEAKS]
         level, row, column = level[best], row[best], column[best]
-        logs, sigmas = maps.clamp_min(1e-10).log(), self.sigmas().to(maps.device)
+        logs, sigmas = np.log(maps.clip(1e-10)), self.sigmas().numpy()
         x_step, x_gain = _parabola(logs, (level, row, column), axis=2, sigma=sigmas[level])
         y_step, y_gain = _parabola(logs, (level, row, column), axis=1, sigma=sigmas[level])
         # In each class the height at this very place, since wide classes fall off less on the way to the pixel.
         here = logs[:, row, column] + (x_step**2 + y_step**2) / (2 * sigmas[:, None] ** 2)
-        number = torch.arange(len(level), device=maps.device)
-        classes = (level, number, torch.zeros_like(number))
-        spread = torch.tensor(self.class_spread, device=maps.device)
-        class_step, class_gain = _parabola(here[..., None], classes, axis=0, sigma=spread)
-        score = (logs[level, row, column] + x_gain + y_gain + class_gain).exp().clamp(max=1)
+        number = np.arange(len(level))
+        classes = (level, number, np.zeros_like(number))
+        class_step, class_gain = _parabola(here[..., None], classes, axis=0, sigma=np.float32(self.class_spread))
+        score = np.exp(logs[level, row, column] + x_gain + y_gain + class_gain).clip(max=1)
         side = self.smallest * self.ratio ** (level + class_step)
-        xy = to_crop(torch.stack([column + x_step, row + y_step], -1))
-        people = torch.cat([xy, side[:, None], score[:, None]], -1)
-        return people[score.argsort(descending=True)][: int((score >= lowest).sum())]
+        xy = to_crop(np.stack([column + x_step, row + y_step], -1))
+        people = np.concatenate([xy, side[:, None], score[:, None]], -1)
+        return people[np.argsort(-score, kind="stable")][: int((score >= lowest).sum())]
 
 
-def _highest(maps: Tensor) -> Tensor:
+def _highest(maps: np.ndarray) -> np.ndarray:
     """The highest value among each voxel and its 26 neighbours (K, H, W), one axis after the other, which takes a small
     part of the time of all at once.
     """
     for axis in range(3):
-        count = maps.shape[axis]
-        first, last = maps.narrow(axis, 0, 1), maps.narrow(axis, count - 1, 1)
-        pairs = torch.maximum(maps.narrow(axis, 0, count - 1), maps.narrow(axis, 1, count - 1))
-        maps = torch.maximum(torch.cat([first, pairs], axis), torch.cat([pairs, last], axis))
+        wide = np.swapaxes(maps, 0, axis)
+        highest = wide.copy()
+        np.maximum(highest[1:], wide[:-1], out=highest[1:])
+        np.maximum(highest[:-1], wide[1:], out=highest[:-1])
+        maps = np.swapaxes(highest, 0, axis)
     return maps
 
 
@@ -152,25 +152,27 @@ def _axis(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, device=like.device, dtype=like.dtype)
 
 
-def _parabola(logs: Tensor, peak: tuple[Tensor, Tensor, Tensor], *, axis: int, sigma: Tensor) -> tuple[Tensor, Tensor]:
+def _parabola(
+    logs: np.ndarray, peak: tuple[np.ndarray, np.ndarray, np.ndarray], *, axis: int, sigma: np.ndarray | np.float32
+) -> tuple[np.ndarray, np.ndarray]:
     """Step along an axis of `logs` (K, H, W) from each peak to the top of the parabola through it and its neighbours,
     at most half a place, and how much higher the top is. At the border the missing neighbour is that of a Gaussian with
     this standard deviation.
     """
     middle = logs[peak]
 
-    def beside(step: int) -> tuple[Tensor, Tensor]:
+    def beside(step: int) -> tuple[np.ndarray, np.ndarray]:
         place = peak[axis] + step
-        index = (*peak[:axis], place.clamp(0, logs.shape[axis] - 1), *peak[axis + 1 :])
+        index = (*peak[:axis], place.clip(0, logs.shape[axis] - 1), *peak[axis + 1 :])
         return logs[index], (place < 0) | (place >= logs.shape[axis])
 
     (low, no_low), (high, no_high) = beside(-1), beside(1)
     low, high = (
-        torch.where(no_low, 2 * middle - high - sigma**-2, low),
-        torch.where(no_high, 2 * middle - low - sigma**-2, high),
+        np.where(no_low, 2 * middle - high - sigma**-2, low),
+        np.where(no_high, 2 * middle - low - sigma**-2, high),
     )
-    bend = (2 * middle - low - high).clamp_min(1e-6)
-    step = ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
+    bend = (2 * middle - low - high).clip(1e-6)
+    step = ((high - low) / (2 * bend)).clip(-0.5, 0.5)
     return step, bend * step**2 / 2
 
 
@@ -279,8 +281,8 @@ class Finder:
         """People (M, 4), x, y, side in input pixels and score, of each canvas (N, H, W, 3) uint8 BGR, whose sides are
         multiples of `multiple`.
         """
-        maps = self._maps(canvases)
-        found = [self.codec.decode(one, lowest=lowest).cpu().numpy().astype(np.float64) for one in maps]
+        maps = self._maps(canvases).cpu().numpy()
+        found = [self.codec.decode(one, lowest=lowest).astype(np.float64) for one in maps]
         return [without_doubles(people, overlap=overlap) for people in found]
 
 
