@@ -226,28 +226,21 @@ class _Floor:
     def __init__(
         self, camera: Camera, size: tuple[int, int], *, middle: np.ndarray, reach: float, options: StageOptions
     ) -> None:
-        width, height = size
-        rays = camera.intrinsics.rays(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1))
-        rays = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) @ camera.rotation
-        eye = camera.to_world(np.zeros(3))
-        falls = rays[..., 2] < -1e-3
-        ground = eye[:2] - rays[..., :2] * (eye[2] / np.where(falls, rays[..., 2], -1e-3))[..., None]
-        far = ((ground - middle[:2]) ** 2).sum(axis=-1) / (2 * reach**2)
-        fade = np.where(falls, np.exp(-far), 0.0)
-        paper, floor = (np.array(colour, np.float64) for colour in (options.paper, options.floor))
+        (x, y), falls = _ground(camera, size)
+        far = ((x - np.float32(middle[0])) ** 2 + (y - np.float32(middle[1])) ** 2) / np.float32(2 * reach**2)
+        fade = np.where(falls, np.exp(-far), np.float32(0))
+        paper, floor = (np.array(colour, np.float32) for colour in (options.paper, options.floor))
         self._plain = Backdrop(np.rint(paper + fade[..., None] * (floor - paper)).astype(np.uint8))
         self._grid, self._grid_mm = options.grid, options.grid_mm
 
         self._part = _bounds(fade > 0.02)  # in which lines can be seen
-        self._half_px = np.float32(0.5 + max(height / 1400, 0.5))
+        self._half_px = np.float32(0.5 + max(size[1] / 1400, 0.5))
         self._axes = []
-        for x in (ground[..., 0], ground[..., 1]):
-            pixel = (
-                np.hypot(*np.gradient(x)) + 1e-6
-            )  # mm of floor that a pixel covers: lines are equally thin everywhere
-            clear = 255 * fade * (1 - (pixel / (0.3 * options.grid_mm)).clip(max=1))
-            layers = (x / options.grid_mm, options.grid_mm / pixel, clear)
-            self._axes.append(tuple(layer[self._part].astype(np.float32) for layer in layers))
+        for along in (x[self._part], y[self._part]):
+            # mm of floor that a pixel covers: lines are equally thin everywhere
+            pixel = np.hypot(*np.gradient(along)) + np.float32(1e-6) if min(along.shape) > 1 else np.ones_like(along)
+            clear = 255 * fade[self._part] * (1 - (pixel / (0.3 * options.grid_mm)).clip(max=1))
+            self._axes.append((along / options.grid_mm, options.grid_mm / pixel, clear))
 
     def paint(self, view: Canvas, shift: np.ndarray) -> None:
         """Cover a view with the floor after it has gone by `shift` (3,), mm."""
@@ -266,6 +259,21 @@ class _Floor:
             off *= clear
             np.maximum(lines, off, out=lines)
         view.stain(np.rint(lines, out=lines).astype(np.uint8), (columns.start, rows.start), self._grid)
+
+
+def _ground(camera: Camera, size: tuple[int, int]) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Where each pixel of a view of a (width, height) sees the ground z = 0: x and y (H, W), world mm, float32; and whether
+    it does (H, W): if not, x and y mean nothing.
+    """
+    # The ray of a pixel is a sum of what its column and its row add to that of the first pixel.
+    first, right, below = camera.intrinsics.rays(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    turned = np.array([(*(right - first), 0.0), (*(below - first), 0.0), (*first, 1.0)]) @ camera.rotation
+    columns, rows = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
+    x, y, z = (columns * a + (rows * b + c) for a, b, c in turned.T.astype(np.float32))
+    eye = camera.to_world(np.zeros(3)).astype(np.float32)
+    falls = z < -1e-3
+    steps = eye[2] / np.where(falls, z, np.float32(-1e-3))
+    return (eye[0] - x * steps, eye[1] - y * steps), falls
 
 
 def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
