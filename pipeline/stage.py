@@ -262,8 +262,8 @@ class _Floor:
 
 
 def _ground(camera: Camera, size: tuple[int, int]) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Where each pixel of a view of a (width, height) sees the ground z = 0: x and y (H, W), world mm, float32; and whether
-    it does (H, W): if not, x and y mean nothing.
+    """Where each pixel of a view of a (width, height) sees the ground z = 0: x and y (H, W), world mm, float32; and
+    whether it does (H, W): if not, x and y mean nothing.
     """
     # The ray of a pixel is a sum of what its column and its row add to that of the first pixel.
     first, right, below = camera.intrinsics.rays(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
