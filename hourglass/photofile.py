@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.limits import check_files, too_many_pixels, too_many_scans
+from pipeline.limits import check_files, too_many_pixels, too_many_scans, whole_png
 
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -35,6 +35,8 @@ def read_photo(path: Path) -> np.ndarray:
     if size is not None:  # OpenCV reads more kinds, whose size would not be known before all memory is taken
         if excess := too_many_pixels(*size):
             raise DataError(f"{path}: {excess}")
+        if data.startswith(PNG_START) and not whole_png(data):
+            raise DataError(f"{path}: damaged or cut short; unpack the data set again")
         if data.startswith(JPEG_START) and (excess := too_many_scans(data)):
             raise DataError(f"{path}: {excess}")
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.atomic import write_whole
 from pipeline.errors import InputError, OutputError
-from pipeline.limits import check_files, too_many_pixels, too_many_scans
+from pipeline.limits import check_files, too_many_pixels, too_many_scans, whole_png
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xae\x42\x60\x82"
@@ -31,6 +31,8 @@ def read_image(path: Path | str) -> np.ndarray:
         raise _damaged(path)
     if excess := too_many_pixels(*size):  # before anything is decoded
         raise InputError(f"{path}: {excess}")
+    if data.startswith(PNG_START) and not whole_png(data):
+        raise _damaged(path)
     if data.startswith(JPEG_START) and (excess := too_many_scans(data)):
         raise InputError(f"{path}: {excess}")
     try:

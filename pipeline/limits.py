@@ -49,6 +49,17 @@ def too_many_pixels(width: int, height: int) -> str:
     return f"{excess}; make the picture smaller, or set {PIXELS}"
 
 
+def whole_png(png: bytes) -> bool:
+    """Whether all parts of a PNG lie within it, up to its end: OpenCV takes as much memory as a part claims to need."""
+    at = 8
+    while at + 12 <= len(png):
+        length, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(png)
+    return False
+
+
 def too_many_scans(jpeg: bytes) -> str:
     """What is wrong with a JPEG of very many passes over its pixels, and the remedy; empty if there are not as many.
 

@@ -193,6 +193,18 @@ def webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + sides
 
 
+def test_a_part_of_a_png_that_claims_more_than_the_file_has(tmp_path):
+    """OpenCV would take two gigabytes before it finds that out."""
+    path = tmp_path / "photo.png"
+    sound = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    path.write_bytes(sound)
+    assert read_image(path).shape == read_photo(path).shape == (48, 64, 3)
+    path.write_bytes(sound[:33] + struct.pack(">I", 0x7F000000) + sound[37:])
+    for read, refused in ((read_image, InputError), (read_photo, DataError)):
+        with memory_up_to(20), pytest.raises(refused, match=r"photo\.png: .*damaged or .*cut short"):
+            read(path)
+
+
 @pytest.mark.parametrize(
     ("data", "size"),
     [

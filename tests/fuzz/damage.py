@@ -4,6 +4,7 @@ Every way takes the bytes of a sound file and a random generator, and gives the 
 not fit it may give the file back as it was.
 """
 
+import copy
 import gzip
 import io
 import json
@@ -267,7 +268,7 @@ def _odd_value(random: Random) -> Any:
         for _ in range(random.choice((10, 60, 400))):
             value = [value] if random.random() < 0.5 else {"a": value}
         return value
-    return random.choice(ODD_VALUES)
+    return copy.deepcopy(random.choice(ODD_VALUES))  # a list that is there twice might get into itself
 
 
 def odd_json(value: Any, random: Random) -> None:
