@@ -30,13 +30,12 @@ def read_photo(path: Path) -> np.ndarray:
         data = b""
     image = None
     size = _size(io.BytesIO(data))
-    if _known(data) and size is None:  # OpenCV would make up what is missing
+    cut = size is None or (data.startswith(PNG_START) and not whole_png(data))
+    if _known(data) and cut:  # OpenCV would make up what is missing
         raise DataError(f"{path}: damaged or cut short; unpack the data set again")
     if size is not None:  # OpenCV reads more kinds, whose size would not be known before all memory is taken
         if excess := too_many_pixels(*size):
             raise DataError(f"{path}: {excess}")
-        if data.startswith(PNG_START) and not whole_png(data):
-            raise DataError(f"{path}: damaged or cut short; unpack the data set again")
         if data.startswith(JPEG_START) and (excess := too_many_scans(data)):
             raise DataError(f"{path}: {excess}")
         try:

@@ -31,8 +31,6 @@ def read_image(path: Path | str) -> np.ndarray:
         raise _damaged(path)
     if excess := too_many_pixels(*size):  # before anything is decoded
         raise InputError(f"{path}: {excess}")
-    if data.startswith(PNG_START) and not whole_png(data):
-        raise _damaged(path)
     if data.startswith(JPEG_START) and (excess := too_many_scans(data)):
         raise InputError(f"{path}: {excess}")
     try:
@@ -84,8 +82,10 @@ def _damaged(path: Path) -> InputError:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a PNG; None if it is cut short, so that the decoder needs not complain on the terminal."""
-    if data.rfind(PNG_END) < 0 or data[12:16] != b"IHDR":
+    """(width, height) of a PNG; None if it is cut short, so that the decoder needs not complain on the terminal, or
+    if a part claims more than there is.
+    """
+    if data.rfind(PNG_END) < 0 or data[12:16] != b"IHDR" or not whole_png(data):
         return None
     width, height = struct.unpack(">II", data[16:24])
     return width, height

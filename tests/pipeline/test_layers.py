@@ -13,18 +13,8 @@ BASE = {
     f"pipeline.{name}"
     for name in (
         *("errors", "skeleton", "poses", "people", "crop", "camera", "sighting"),
-        *(
-            "checkpoint",
-            "json_text",
-            "atomic",
-            "device",
-            "runtime",
-            "int8",
-            "int8_graph",
-            "onnx_session",
-            "weights",
-            "jsonl",
-        ),
+        *("checkpoint", "json_text", "atomic", "device", "weights", "jsonl"),
+        *("runtime", "int8", "int8_graph", "onnx_session"),
         *("hdf5", "limits", "pickles"),
     )
 }
